@@ -1,0 +1,235 @@
+"""The f32 image encoder to int8, as a file with Quantize and Dequantize nodes (QDQ).
+
+Weights are int8 with one scale per output channel, activations uint8 with one scale per tensor.
+The file reads well in two ways: as it stands, with int8 activations, and with every pair of
+Quantize and Dequantize on activations dropped, so that only the weights are rounded. The head keeps
+float activations: its softmax does not bear rounding.
+
+Ranges of activations are those with the least squared error over the calibration pictures, but
+never above what ReLU6 gives. Rounding a weight shifts the mean of what comes out; the mean shift is
+computed from the mean input and taken out of the bias.
+"""
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import helper, numpy_helper
+
+from graph import quantize_rows
+
+BINS = 2048
+
+
+class Model:
+    """An ONNX model with its constants as arrays."""
+
+    def __init__(self, path):
+        self.proto = onnx.load(path)
+        self.nodes = list(self.proto.graph.node)
+        self.constants = {c.name: numpy_helper.to_array(c) for c in self.proto.graph.initializer}
+        self.users = {}
+        for node in self.nodes:
+            for name in node.input:
+                self.users.setdefault(name, []).append(node)
+
+    def convolutions(self):
+        return [node for node in self.nodes if node.op_type == "Conv"]
+
+    def activations(self):
+        """Tensors to be rounded: the input, and what leaves each layer before the pooling."""
+        names = ["pixel_values"]
+        for node in self.nodes:
+            clipped = node.op_type == "Conv" and self.users[node.output[0]][0].op_type == "Clip"
+            if node.op_type in ("Clip", "Add") or (node.op_type == "Conv" and not clipped):
+                names.append(node.output[0])
+        return names
+
+
+def observe(path, names, inputs, batch=16):
+    """Yields {name: values} for each batch of inputs."""
+    proto = onnx.load(path)
+    known = {value.name for value in proto.graph.output}
+    wanted = [name for name in names if name != "pixel_values"]
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted if name not in known)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, ["CPUExecutionProvider"])
+    for start in range(0, len(inputs), batch):
+        part = inputs[start : start + batch]
+        values = dict(zip(wanted, session.run(wanted, {"pixel_values": part})))
+        yield values | {"pixel_values": part}
+
+
+class Statistics:
+    """Histogram and mean per channel of one tensor. The first batch sets the width, doubled."""
+
+    def __init__(self, first):
+        self.edge = 2 * float(np.abs(first).max())
+        self.counts = np.zeros(BINS, np.int64)
+        self.total, self.squares, self.images = 0.0, 0.0, 0
+
+    def add(self, values):
+        self.counts += np.histogram(values.clip(-self.edge, self.edge), BINS, (-self.edge, self.edge))[0]
+        self.total = self.total + values.mean(axis=(2, 3), dtype=np.float64).sum(axis=0)
+        self.squares = self.squares + np.square(values).mean(axis=(2, 3), dtype=np.float64).sum(axis=0)
+        self.images += len(values)
+
+    def mean(self):
+        return self.total / self.images
+
+    def root_mean_square(self):
+        return np.sqrt(self.squares / self.images)
+
+    def range(self):
+        """The (low, high) of least squared rounding error, low ≤ 0 ≤ high."""
+        centres = (np.arange(BINS) + 0.5) * (2 * self.edge / BINS) - self.edge
+        seen = centres[self.counts > 0]
+        low, high = min(seen[0], 0.0), max(seen[-1], 0.0)
+        half_bin = self.edge / BINS
+        low, high = (low - half_bin if low < 0 else 0.0), high + half_bin
+        best = (np.inf, low, high)
+        for keep_low in np.linspace(0.4, 1, 25) if low < 0 else (1.0,):
+            for keep_high in np.linspace(0.4, 1, 25):
+                a, b = low * keep_low, high * keep_high
+                step = (b - a) / 255
+                inside = centres.clip(a, b)
+                # Inside the range the error is a uniform one of step²/12; outside, the distance.
+                error = ((centres - inside) ** 2 * self.counts).sum() + step**2 / 12 * self.counts.sum()
+                best = min(best, (error, a, b))
+        return best[1:]
+
+
+def statistics(path, names, inputs):
+    found = {}
+    for values in observe(path, names, inputs):
+        for name, tensor in values.items():
+            found.setdefault(name, Statistics(tensor)).add(tensor)
+    return found
+
+
+def scale_and_zero(low, high):
+    scale = np.float32((high - low) / 255)
+    return scale, np.uint8(np.clip(round(-low / float(scale)), 0, 255))
+
+
+def mean_shift(weight, rounded, mean_input, groups):
+    """How far rounding the weights moves each output channel on the mean input."""
+    change = (rounded - weight).sum(axis=(2, 3), dtype=np.float64)  # [out, in / groups]
+    if groups == 1:
+        return change @ mean_input
+    return change[:, 0] * mean_input  # depthwise
+
+
+class QdqWriter:
+    def __init__(self, model):
+        self.model = model
+        self.constants = dict(model.constants)
+        self.nodes = []
+        self.rounded = {}  # tensor name: name of its dequantized copy
+        self.scales = {}
+
+    def pair(self, name, bounds):
+        """Quantize and dequantize the activation `name`."""
+        scale, zero = scale_and_zero(*bounds)
+        self.scales[name] = scale
+        self.constants |= {name + "_scale": scale, name + "_zero": zero}
+        ends = [name + "_scale", name + "_zero"]
+        for kind, source, target in (
+            ("QuantizeLinear", name, name + "_q"),
+            ("DequantizeLinear", name + "_q", name + "_dq"),
+        ):
+            self.nodes.append(helper.make_node(kind, [source] + ends, [target], name=target))
+        self.rounded[name] = name + "_dq"
+
+    def weight(self, name, axis, least_scale=0):
+        """Holds the constant `name` as int8; returns its values after rounding and the scales."""
+        values = np.moveaxis(self.constants.pop(name), axis, 0)
+        int8, scale = quantize_rows(values, least_scale)
+        self.constants |= {
+            name + "_q": np.ascontiguousarray(np.moveaxis(int8, 0, axis)),
+            name + "_scale": scale,
+            name + "_zero": np.zeros(len(scale), np.int8),
+        }
+        self.dequantize(name, axis)
+        back = int8 * scale.reshape((-1,) + (1,) * (values.ndim - 1))
+        return np.moveaxis(back, 0, axis), scale
+
+    def bias(self, name, values, scale):
+        """Biases are int32 in steps of input scale times weight scale, as int8 kernels add them."""
+        self.constants.pop(name)
+        self.constants |= {
+            name + "_q": np.rint(values / scale.astype(np.float64)).astype(np.int32),
+            name + "_scale": scale,
+            name + "_zero": np.zeros(len(scale), np.int32),
+        }
+        self.dequantize(name, 0)
+
+    def dequantize(self, name, axis):
+        inputs = [name + "_q", name + "_scale", name + "_zero"]
+        self.nodes.append(helper.make_node("DequantizeLinear", inputs, [name + "_dq"], name=name + "_dq", axis=axis))
+        self.rounded[name] = name + "_dq"
+
+    def convolution(self, node, mean_input):
+        source, weight_name, bias_name = node.input
+        groups = next(a.i for a in node.attribute if a.name == "group")
+        weight, bias = self.constants[weight_name], self.constants[bias_name]
+        # Some channels are dead, with weights near 0: their bias must still fit into an int32.
+        least_scale = np.abs(bias) / (self.scales[source] * 2**30)
+        rounded, scale = self.weight(weight_name, 0, least_scale)
+        bias = bias - mean_shift(weight, rounded, mean_input, groups)
+        self.bias(bias_name, bias, self.scales[source] * scale)
+
+    def copy(self, node):
+        fresh = onnx.NodeProto()
+        fresh.CopyFrom(node)
+        for i, name in enumerate(node.input):
+            fresh.input[i] = self.rounded.get(name, name)
+        self.nodes.append(fresh)
+
+    def save(self, path):
+        graph = self.model.proto.graph
+        del graph.node[:], graph.initializer[:], graph.value_info[:]
+        graph.node.extend(self.nodes)
+        graph.initializer.extend(
+            numpy_helper.from_array(np.asarray(values), name) for name, values in self.constants.items()
+        )
+        onnx.checker.check_model(self.model.proto)
+        onnx.save(self.model.proto, path)
+
+
+def quantize(path, inputs, target):
+    """Writes the int8 form of the encoder at `path`, calibrated on `inputs`."""
+    model = Model(path)
+    names = model.activations()
+    seen = statistics(path, names, inputs)
+    writer = QdqWriter(model)
+    writer.pair("pixel_values", seen["pixel_values"].range())
+    for node in model.nodes:
+        if node.op_type == "Conv":
+            writer.convolution(node, seen[node.input[0]].mean())
+        elif node.op_type in ("Gemm", "MatMul") and node.input[1] in model.constants:
+            writer.weight(node.input[1], 0 if node.op_type == "Gemm" else 1)
+        writer.copy(node)
+        output = node.output[0]
+        if output in seen and output != "pixel_values":
+            writer.pair(output, seen[output].range())
+    writer.save(target)
+
+
+def without_activation_rounding(path, target):
+    """The same file with the Quantize and Dequantize pairs on activations taken out."""
+    proto = onnx.load(path)
+    sources = {n.output[0]: n.input[0] for n in proto.graph.node if n.op_type == "QuantizeLinear"}
+    bypass = {
+        n.output[0]: sources[n.input[0]]
+        for n in proto.graph.node
+        if n.op_type == "DequantizeLinear" and n.input[0] in sources
+    }
+    kept = [n for n in proto.graph.node if n.output[0] not in sources and n.output[0] not in bypass]
+    for node in kept:
+        for i, name in enumerate(node.input):
+            node.input[i] = bypass.get(name, name)
+    del proto.graph.node[:]
+    proto.graph.node.extend(kept)
+    onnx.checker.check_model(proto)
+    onnx.save(proto, target)

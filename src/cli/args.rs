@@ -1,0 +1,233 @@
+//! The command line as clap structs; man page and completions come from these too.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Recognise things by name on a camera board, offline.
+#[derive(Debug, Parser)]
+#[command(
+    name = "edgeclip",
+    version,
+    max_term_width = 100,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+#[command(
+    after_help = "Exit status: 0 done, 1 failed or some photos unreadable, 2 wrong usage.\n\
+    Settings: flags win over EDGECLIP_* variables, these over the config file: `edgeclip config show`."
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+    #[command(flatten)]
+    pub(crate) global: Global,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Everywhere")]
+pub(crate) struct Global {
+    /// Model bundle [env: EDGECLIP_MODEL] [default: starter.ecmodel in the usual places]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(crate) model: Option<PathBuf>,
+    /// Bundle with the text encoder [env: EDGECLIP_TEXT_MODEL] [default: NAME-text.ecmodel beside the model]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(crate) text_model: Option<PathBuf>,
+    /// Threads; 0 takes every core [env: EDGECLIP_THREADS] [default: 0]
+    #[arg(long, value_name = "N", global = true)]
+    pub(crate) threads: Option<usize>,
+    /// Config file [env: EDGECLIP_CONFIG] [default: edgeclip/config.toml in the user's config folder, then /etc]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(crate) config: Option<PathBuf>,
+    /// JSON on stdout, one object a line
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Say more on stderr; twice for still more
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub(crate) verbose: u8,
+    /// Say nothing on stderr but errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Say what photos show, out of given names
+    Classify(Classify),
+    /// Write the features of photos, or the text weights of names
+    Embed(Embed),
+    /// The classes of a classifier file
+    #[command(subcommand)]
+    Classes(Classes),
+    /// Model bundles: what is in them, whether they are whole, making them
+    #[command(subcommand)]
+    Model(Model),
+    /// Time this machine: latency, rate, memory
+    Bench(Bench),
+    /// Settings in force and where each comes from
+    #[command(subcommand)]
+    Config(Config),
+    /// Print shell completions
+    Completions {
+        /// Shell to complete in
+        shell: clap_complete::Shell,
+    },
+    /// Print the man page (roff)
+    Man,
+}
+
+/// Names from the command line or a file.
+#[derive(Debug, Args)]
+pub(crate) struct Names {
+    /// Names, comma-separated: "mug, screwdriver, cat"
+    #[arg(long, value_name = "A,B,C", conflicts_with = "labels_file")]
+    pub(crate) labels: Option<String>,
+    /// File of names, one a line: `name` or `name | prompt | prompt`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) labels_file: Option<PathBuf>,
+    /// Prompt set: plain, general, pets, food, texture, flower, workbench, scene [default: the model's own]
+    #[arg(long, value_name = "SET")]
+    pub(crate) prompts: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Classify {
+    /// Photos (JPEG, PNG, WebP, BMP), or folders to search for them
+    #[arg(required = true, value_name = "PHOTO|FOLDER")]
+    pub(crate) photos: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) names: Names,
+    /// Classifier file [env: EDGECLIP_CLASSIFIER] [default: default.ecclass in the user's data folder]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["labels", "labels_file"])]
+    pub(crate) classifier: Option<PathBuf>,
+    /// Answers for each photo [env: EDGECLIP_TOP] [default: 3]
+    #[arg(long, value_name = "K")]
+    pub(crate) top: Option<usize>,
+    #[command(flatten)]
+    pub(crate) decode: Decode,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Decode {
+    /// Colour behind transparent pixels, as RRGGBB
+    #[arg(long, value_name = "RRGGBB", default_value = "ffffff", value_parser = parse_colour)]
+    pub(crate) background: [u8; 3],
+    /// Largest photo, in million pixels
+    #[arg(long, value_name = "MP", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub(crate) max_megapixels: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Embed {
+    /// Photos, or folders to search for them
+    #[arg(required_unless_present_any = ["labels", "labels_file"], value_name = "PHOTO|FOLDER")]
+    pub(crate) photos: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) names: Names,
+    /// Write a NumPy matrix here, and what its rows are to FILE.txt; without it: JSON lines on stdout
+    #[arg(short, long, value_name = "FILE.npy")]
+    pub(crate) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) decode: Decode,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ClassifierFile {
+    /// Classifier file [env: EDGECLIP_CLASSIFIER] [default: default.ecclass in the user's data folder]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) classifier: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Classes {
+    /// List the classes
+    List {
+        #[command(flatten)]
+        file: ClassifierFile,
+    },
+    /// Add classes by name; makes the classifier if there is none
+    Add {
+        /// Names to add
+        #[arg(value_name = "NAME", required_unless_present_any = ["labels", "labels_file"])]
+        names: Vec<String>,
+        #[command(flatten)]
+        more: Names,
+        #[command(flatten)]
+        file: ClassifierFile,
+    },
+    /// Remove classes
+    Remove {
+        /// Names to remove
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+        #[command(flatten)]
+        file: ClassifierFile,
+    },
+    /// Give a class another name; what it recognises stays the same
+    Rename {
+        /// Name it has
+        name: String,
+        /// Name to give it
+        new_name: String,
+        #[command(flatten)]
+        file: ClassifierFile,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Model {
+    /// Show what a bundle holds
+    Inspect {
+        /// Bundle [default: the model in force]
+        file: Option<PathBuf>,
+        /// Print the licence texts in full
+        #[arg(long)]
+        licences: bool,
+        /// List the vocabulary, a name a line
+        #[arg(long, conflicts_with = "licences")]
+        vocabulary: bool,
+    },
+    /// Check every byte of a bundle and run its encoders once
+    Verify {
+        /// Bundle [default: the model in force]
+        file: Option<PathBuf>,
+    },
+    /// Make a bundle from a folder with a bundle.toml (docs/formats.md)
+    Import {
+        /// Folder with the manifest and its parts
+        folder: PathBuf,
+        /// Bundle to write
+        #[arg(short, long, value_name = "NAME.ecmodel")]
+        output: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    /// Runs of each measurement
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(3..=100_000))]
+    pub(crate) runs: u32,
+    /// Frame size
+    #[arg(long, default_value = "1280x720", value_name = "WxH", value_parser = parse_size)]
+    pub(crate) size: (u32, u32),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Config {
+    /// Print each setting, its value and its source
+    Show,
+}
+
+fn parse_colour(text: &str) -> Result<[u8; 3], String> {
+    let hex = text.trim_start_matches('#');
+    let value = u32::from_str_radix(hex, 16).ok().filter(|_| hex.len() == 6);
+    let [_, r, g, b] = value.ok_or("six hex digits, as in ffffff")?.to_be_bytes();
+    Ok([r, g, b])
+}
+
+fn parse_size(text: &str) -> Result<(u32, u32), String> {
+    let parse = |s: &str| s.parse().ok().filter(|n| (1..=8192).contains(n));
+    text.split_once('x')
+        .and_then(|(w, h)| Some((parse(w)?, parse(h)?)))
+        .ok_or_else(|| "WIDTHxHEIGHT, each 1 to 8192, as in 1280x720".into())
+}

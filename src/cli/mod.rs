@@ -1,0 +1,130 @@
+//! The command-line program: data to stdout, talk to stderr, exit status for scripts.
+
+mod args;
+mod bench;
+mod classes;
+mod classify;
+mod config;
+mod embed;
+mod model;
+mod names;
+mod output;
+mod photos;
+mod places;
+mod settings;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use args::{Cli, Global, Verb};
+use output::Output;
+
+/// How a verb ended when it did not fail outright.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Done {
+    /// Everything that was asked for.
+    Whole,
+    /// All but some photos, which were named on stderr.
+    InPart,
+}
+
+/// Why a verb stopped.
+#[derive(Debug, thiserror::Error)]
+enum Stop {
+    #[error(transparent)]
+    Failed(#[from] crate::error::Error),
+    /// Nobody reads our output any more, as after `| head`.
+    #[error("the reader closed the pipe")]
+    ClosedPipe,
+    #[error("cannot write the output: {0}")]
+    Output(std::io::Error),
+    #[error("{0}")]
+    Usage(String),
+}
+
+impl From<std::io::Error> for Stop {
+    fn from(e: std::io::Error) -> Self {
+        match e.kind() {
+            std::io::ErrorKind::BrokenPipe => Self::ClosedPipe,
+            _ => Self::Output(e),
+        }
+    }
+}
+
+/// Runs the program on this process's arguments.
+#[must_use]
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    start_log(&cli.global);
+    let json = cli.global.json;
+    match dispatch(cli) {
+        Ok(Done::Whole) | Err(Stop::ClosedPipe) => ExitCode::SUCCESS,
+        Ok(Done::InPart) => ExitCode::from(1),
+        Err(stop) => {
+            let status = if matches!(stop, Stop::Usage(_)) { 2 } else { 1 };
+            output::complain(&stop.to_string(), json);
+            ExitCode::from(status)
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<Done, Stop> {
+    let mut out = Output::new(cli.global.json, cli.global.quiet);
+    match cli.verb {
+        Verb::Classify(args) => classify::run(&cli.global, args, &mut out),
+        Verb::Embed(args) => embed::run(&cli.global, &args, &mut out),
+        Verb::Classes(verb) => classes::run(&cli.global, verb, &mut out),
+        Verb::Model(verb) => model::run(&cli.global, verb, &mut out),
+        Verb::Bench(args) => bench::run(&cli.global, &args, &mut out),
+        Verb::Config(args::Config::Show) => config::show(&cli.global, &mut out),
+        Verb::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "edgeclip", &mut script);
+            out.bytes(&script)
+        }
+        Verb::Man => man(&mut out),
+    }
+}
+
+/// One page with a section for each verb.
+fn man(out: &mut Output) -> Result<Done, Stop> {
+    let mut page = Vec::new();
+    let command = Cli::command();
+    clap_mangen::Man::new(command.clone()).render(&mut page)?;
+    for verb in command.get_subcommands().filter(|v| v.get_name() != "help") {
+        let titled = verb
+            .clone()
+            .display_name(format!("edgeclip {}", verb.get_name()));
+        let man = clap_mangen::Man::new(titled);
+        man.render_synopsis_section(&mut page)?;
+        man.render_description_section(&mut page)?;
+        man.render_options_section(&mut page)?;
+    }
+    out.bytes(&page)
+}
+
+fn start_log(global: &Global) {
+    let level = match (global.quiet, global.verbose) {
+        (true, _) => "error",
+        (_, 0) => "warn,tract=error,tract_core=error,tract_onnx=error,tract_hir=error",
+        (_, 1) => "info,tract=error,tract_core=error,tract_onnx=error,tract_hir=error",
+        _ => "debug",
+    };
+    let plain = global.verbose < 2;
+    let mut builder =
+        env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(level));
+    if plain {
+        builder.format(|to, record| {
+            use std::io::Write;
+            let word = match record.level() {
+                log::Level::Error => "error: ",
+                log::Level::Warn => "note: ",
+                _ => "",
+            };
+            writeln!(to, "{word}{}", record.args())
+        });
+    }
+    // A second start, as in tests, keeps the first.
+    builder.try_init().ok();
+}

@@ -1,0 +1,83 @@
+//! From names on the command line to text weights, with a word on names that were guessed.
+
+use super::args::Names;
+use super::places;
+use super::settings::Settings;
+use crate::bundle::Bundle;
+use crate::error::{Error, Result};
+use crate::text::{self, Label, Origin, Prompts, TextTower, TextWeights};
+
+impl Names {
+    /// The labels given, if any.
+    pub(super) fn given(&self) -> Result<Option<Vec<Label>>> {
+        match (&self.labels, &self.labels_file) {
+            (Some(list), _) => text::parse_labels(list).map(Some),
+            (_, Some(path)) => text::read_labels(path).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// The templates of the prompt set that was chosen, if one was.
+    fn templates(&self) -> Result<Option<Vec<String>>> {
+        let Some(set) = &self.prompts else {
+            return Ok(None);
+        };
+        Ok(Some(Prompts::shipped().set(set)?.to_vec()))
+    }
+
+    /// Text weights of `labels` in the chosen prompts.
+    pub(super) fn weights(
+        &self,
+        labels: &[Label],
+        model: &Bundle,
+        settings: &Settings,
+    ) -> Result<TextWeights> {
+        let templates = self.templates()?;
+        // Names in the vocabulary need no text encoder, and opening one takes a while.
+        let known = TextTower::open(model, None)?;
+        let by_heart = |l: &Label| {
+            l.prompts().is_empty()
+                && known
+                    .vocabulary()
+                    .is_some_and(|v| v.find(l.name()).is_some())
+        };
+        let tower = match places::open_text_model(settings, model)? {
+            Some(text) if templates.is_some() || !labels.iter().all(by_heart) => {
+                TextTower::open(model, Some(&text))?
+            }
+            _ => known,
+        };
+        let mut progress =
+            |done: usize, total: usize| log::info!("{done} of {total} prompts encoded");
+        let weights = tower
+            .weights_in(labels, templates.as_deref(), &mut progress)
+            .map_err(with_remedy)?;
+        say_origins(&weights);
+        Ok(weights)
+    }
+}
+
+fn with_remedy(error: Error) -> Error {
+    error
+}
+
+/// Names that were understood from their words alone deserve a warning.
+fn say_origins(weights: &TextWeights) {
+    for (label, origin) in weights.labels.iter().zip(&weights.origins) {
+        match origin {
+            Origin::Estimated(near) if label.prompts().is_empty() => log::warn!(
+                "`{}` is not in the vocabulary; estimated from its words, near {} (`make text` installs the exact encoder)",
+                label.name(),
+                near.join(", ")
+            ),
+            Origin::Estimated(_) => log::info!(
+                "`{}`: prompts estimated by the small text encoder",
+                label.name()
+            ),
+            Origin::Vocabulary(known) if known != label.name() => {
+                log::info!("`{}` is known as `{known}`", label.name())
+            }
+            Origin::Vocabulary(_) | Origin::Encoded => {}
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Photos from files and folders, through decoding and encoding on all cores, in order.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::args;
+use crate::bundle::Bundle;
+use crate::encoder::{Encoder, Feature, resolve_threads};
+use crate::error::{Error, Result};
+use crate::frame::Decode;
+
+const EXTENSIONS: [&str; 6] = ["jpg", "jpeg", "png", "webp", "bmp", "jfif"];
+/// Deepest folder that a search enters; links in a ring end here.
+const MAX_DEPTH: usize = 32;
+
+impl args::Decode {
+    pub(super) fn rules(&self) -> Decode {
+        Decode {
+            max_pixels: self.max_megapixels * 1_000_000,
+            background: self.background,
+            ..Decode::default()
+        }
+    }
+}
+
+/// Files as named, and all photos below folders, sorted by name.
+///
+/// # Errors
+/// Something named does not exist, a folder cannot be read, or nothing was found.
+pub(super) fn gather(named: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut photos = Vec::new();
+    for path in named {
+        let kind = std::fs::metadata(path).map_err(|e| Error::io(path, "read", e))?;
+        if kind.is_dir() {
+            let before = photos.len();
+            search(path, 0, &mut photos)?;
+            if photos.len() == before {
+                let expected = format!("files ending in {}", EXTENSIONS.join(", "));
+                return Err(Error::invalid("folder", "no photo", expected).at(path));
+            }
+        } else {
+            photos.push(path.clone());
+        }
+    }
+    Ok(photos)
+}
+
+fn search(folder: &Path, depth: usize, photos: &mut Vec<PathBuf>) -> Result<()> {
+    let read = |e| Error::io(folder, "read", e);
+    let entries = std::fs::read_dir(folder).map_err(read)?;
+    let mut paths = entries
+        .map(|e| e.map(|e| e.path()))
+        .collect::<std::io::Result<Vec<_>>>()
+        .map_err(read)?;
+    paths.sort();
+    for path in paths {
+        let hidden = path
+            .file_name()
+            .is_some_and(|n| n.as_encoded_bytes().starts_with(b"."));
+        if hidden {
+            continue;
+        }
+        if path.is_dir() {
+            if depth < MAX_DEPTH {
+                search(&path, depth + 1, photos)?;
+            }
+        } else if path
+            .extension()
+            .and_then(|e| e.to_str())
+            .is_some_and(is_photo)
+        {
+            photos.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn is_photo(extension: &str) -> bool {
+    EXTENSIONS
+        .iter()
+        .any(|known| extension.eq_ignore_ascii_case(known))
+}
+
+/// A photo's feature and how long it took from file to feature.
+pub(super) struct Encoded {
+    pub(super) feature: Feature,
+    pub(super) took: Duration,
+}
+
+/// Opens the encoder for `photos` photos: threads within a frame for one, a frame a thread for many.
+pub(super) fn open_encoder(bundle: &Bundle, photos: usize, threads: usize) -> Result<Encoder> {
+    Encoder::open(bundle, if photos > 1 { 1 } else { threads })
+}
+
+/// Encodes `photos` and hands each result over in the order of the list.
+///
+/// `each` hears what became of a photo; an error from it ends the work.
+pub(super) fn encode_all<E>(
+    encoder: &Encoder,
+    photos: &[PathBuf],
+    rules: &Decode,
+    threads: usize,
+    quiet: bool,
+    mut each: impl FnMut(&Path, Result<Encoded>) -> std::result::Result<(), E>,
+) -> std::result::Result<(), E>
+where
+    E: From<Error>,
+{
+    let bar = progress_bar(photos.len(), quiet);
+    let workers = resolve_threads(threads).min(photos.len()).max(1);
+    let forks = (0..workers)
+        .map(|_| encoder.fork())
+        .collect::<Result<Vec<_>>>()?;
+    let (next, stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
+    // Bounded, so that decoded answers cannot pile up behind a slow reader.
+    let (sender, receiver) = std::sync::mpsc::sync_channel(2 * workers);
+    std::thread::scope(|scope| {
+        for mut encoder in forks {
+            let (sender, next, stopped) = (sender.clone(), &next, &stopped);
+            scope.spawn(move || {
+                while !stopped.load(Ordering::Relaxed) {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(path) = photos.get(at) else { break };
+                    if sender
+                        .send((at, encode_one(&mut encoder, path, rules)))
+                        .is_err()
+                    {
+                        break;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        let mut waiting = BTreeMap::new();
+        let mut due = 0;
+        for (at, result) in receiver {
+            waiting.insert(at, result);
+            while let Some(result) = waiting.remove(&due) {
+                let told = bar.suspend(|| each(&photos[due], result));
+                if let Err(e) = told {
+                    // Dropping the receiver wakes workers that wait to send.
+                    stopped.store(true, Ordering::Relaxed);
+                    return Err(e);
+                }
+                due += 1;
+                bar.inc(1);
+            }
+        }
+        bar.finish_and_clear();
+        Ok(())
+    })
+}
+
+fn encode_one(encoder: &mut Encoder, path: &Path, rules: &Decode) -> Result<Encoded> {
+    let start = Instant::now();
+    let frame = rules.load(path)?;
+    let feature = encoder.encode(&frame).map_err(|e| e.at(path))?;
+    Ok(Encoded {
+        feature,
+        took: start.elapsed(),
+    })
+}
+
+/// A bar with rate and time left on a terminal; nothing elsewhere or for a photo or two.
+fn progress_bar(photos: usize, quiet: bool) -> ProgressBar {
+    if quiet || photos < 3 || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} photos, {per_sec}, {eta} left")
+        .expect("the template is tested");
+    ProgressBar::new(photos as u64).with_style(style)
+}

@@ -1,0 +1,327 @@
+//! The image encoder: a [`Frame`] goes in, a [`Feature`] comes out.
+//!
+//! A bundle's ONNX graph runs through tract, optimised once for one frame at a time. The
+//! frozen encoder never changes here; what learns stands to the right of it.
+
+mod dequantize;
+#[cfg(feature = "import")]
+pub(crate) mod onnx;
+
+use std::sync::Arc;
+
+use tract_core::prelude::*;
+
+use crate::bundle::{Bundle, EncoderForm};
+use crate::error::{Error, Result};
+use crate::frame::Frame;
+use crate::preprocess::Preprocessor;
+
+/// What the image encoder says of one image: D floats of unit length.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Feature(Vec<f32>);
+
+impl Feature {
+    /// A feature from raw values, brought to unit length.
+    ///
+    /// # Errors
+    /// Values that are not finite, or all zero: they have no direction.
+    pub fn from_values(mut values: Vec<f32>) -> Result<Self> {
+        normalise(&mut values)?;
+        Ok(Self(values))
+    }
+
+    /// The values, of unit length.
+    #[must_use]
+    pub fn values(&self) -> &[f32] {
+        &self.0
+    }
+
+    /// D, the number of values.
+    #[must_use]
+    pub fn dim(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Cosine of the angle to another feature or text weight of the same width.
+    ///
+    /// # Panics
+    /// The widths differ.
+    #[must_use]
+    pub fn cosine(&self, other: &[f32]) -> f32 {
+        assert_eq!(
+            self.0.len(),
+            other.len(),
+            "features of one space have one width"
+        );
+        self.0.iter().zip(other).map(|(a, b)| a * b).sum()
+    }
+}
+
+/// Brings `values` to unit length.
+pub(crate) fn normalise(values: &mut [f32]) -> Result<()> {
+    let norm = values
+        .iter()
+        .map(|v| f64::from(*v).powi(2))
+        .sum::<f64>()
+        .sqrt();
+    if !norm.is_finite() || norm < 1e-12 {
+        return Err(Error::invalid(
+            "encoder output",
+            format!("a vector of length {norm}"),
+            "finite numbers, not all zero: is the model damaged?",
+        ));
+    }
+    let scale = 1.0 / norm;
+    for v in values {
+        *v = (f64::from(*v) * scale) as f32;
+    }
+    Ok(())
+}
+
+/// An opened image encoder with its working memory; one frame at a time.
+///
+/// Cheap to [`fork`](Encoder::fork): workers share the graph and its weights.
+pub struct Encoder {
+    plan: Arc<TypedSimplePlan>,
+    state: TypedSimpleState,
+    preprocessor: Preprocessor,
+    input: Arc<Tensor>,
+    dim: usize,
+}
+
+impl std::fmt::Debug for Encoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Encoder")
+            .field("input", &self.input.shape())
+            .field("dim", &self.dim)
+            .finish()
+    }
+}
+
+impl Encoder {
+    /// Opens and optimises the image encoder of `bundle` for `threads` threads a frame (0: all cores).
+    ///
+    /// # Errors
+    /// The bundle has no image encoder, this build cannot open its form, or the graph is no
+    /// image encoder of the stated width; the words say what was found.
+    pub fn open(bundle: &Bundle, threads: usize) -> Result<Self> {
+        let preprocessor = Preprocessor::new(bundle.preprocess().clone())?;
+        let (width, height) = preprocessor.input_size();
+        let shape = [1, 3, height as usize, width as usize];
+        let plan =
+            plan(bundle, &shape, resolve_threads(threads)).map_err(|e| e.at(bundle.path()))?;
+        let state = plan.spawn().map_err(|e| run_error(&e))?;
+        let input = Arc::new(Tensor::zero::<f32>(&shape).map_err(|e| run_error(&e))?);
+        let mut encoder = Self {
+            plan,
+            state,
+            preprocessor,
+            input,
+            dim: bundle.dim(),
+        };
+        // A first run on grey finds operators that fail only when they run.
+        encoder
+            .run(&mut Feature::default())
+            .map_err(|e| e.at(bundle.path()))?;
+        Ok(encoder)
+    }
+
+    /// Another encoder on the same graph and weights, with working memory of its own.
+    ///
+    /// # Errors
+    /// tract cannot set up its state.
+    pub fn fork(&self) -> Result<Self> {
+        Ok(Self {
+            plan: Arc::clone(&self.plan),
+            state: self.plan.spawn().map_err(|e| run_error(&e))?,
+            preprocessor: Preprocessor::new(self.preprocessor.spec().clone())?,
+            input: Arc::new((*self.input).clone()),
+            dim: self.dim,
+        })
+    }
+
+    /// Width D of the features.
+    #[must_use]
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// Size (width, height) of the encoder's input in pixels.
+    #[must_use]
+    pub fn input_size(&self) -> (u32, u32) {
+        self.preprocessor.input_size()
+    }
+
+    /// The feature of one frame.
+    ///
+    /// # Errors
+    /// As [`encode_into`](Self::encode_into).
+    pub fn encode(&mut self, frame: &Frame) -> Result<Feature> {
+        let mut feature = Feature::default();
+        self.encode_into(frame, &mut feature)?;
+        Ok(feature)
+    }
+
+    /// The feature of one frame, written over `feature`, whose memory is reused.
+    ///
+    /// # Errors
+    /// The graph fails to run or answers with numbers that have no direction.
+    pub fn encode_into(&mut self, frame: &Frame, feature: &mut Feature) -> Result<()> {
+        // The state has let go of the last input; a copy happens only if it has not.
+        let input = Arc::make_mut(&mut self.input);
+        let mut view = input.try_as_plain_ram_mut().map_err(|e| run_error(&e))?;
+        self.preprocessor.tensor_into(
+            frame,
+            view.as_slice_mut::<f32>().map_err(|e| run_error(&e))?,
+        )?;
+        self.run(feature)
+    }
+
+    /// Features of many frames, in order, on `workers` threads (0: all cores).
+    ///
+    /// # Errors
+    /// The first frame that fails, as [`encode_into`](Self::encode_into).
+    pub fn encode_batch(&mut self, frames: &[Frame], workers: usize) -> Result<Vec<Feature>> {
+        let workers = resolve_threads(workers).min(frames.len()).max(1);
+        if workers == 1 {
+            return frames.iter().map(|f| self.encode(f)).collect();
+        }
+        let part = frames.len().div_ceil(workers);
+        let forks = (0..workers)
+            .map(|_| self.fork())
+            .collect::<Result<Vec<_>>>()?;
+        let parts: Vec<Result<Vec<Feature>>> = std::thread::scope(|scope| {
+            let started: Vec<_> = frames
+                .chunks(part)
+                .zip(forks)
+                .map(|(frames, mut fork)| {
+                    scope.spawn(move || frames.iter().map(|f| fork.encode(f)).collect())
+                })
+                .collect();
+            started
+                .into_iter()
+                .map(|t| t.join().expect("encoding does not panic"))
+                .collect()
+        });
+        Ok(parts.into_iter().collect::<Result<Vec<_>>>()?.concat())
+    }
+
+    fn run(&mut self, feature: &mut Feature) -> Result<()> {
+        let outputs = self
+            .state
+            .run(tvec!(TValue::from_const(Arc::clone(&self.input))))
+            .map_err(|e| run_error(&e))?;
+        let view = outputs[0].try_as_plain_ram().map_err(|e| run_error(&e))?;
+        let values = view.as_slice::<f32>().map_err(|e| run_error(&e))?;
+        if values.len() != self.dim {
+            let found = format!("{}-wide features", values.len());
+            let expected = format!("{}: was it exported without the projection?", self.dim);
+            return Err(Error::invalid("image encoder output", found, expected));
+        }
+        feature.0.clear();
+        feature.0.extend_from_slice(values);
+        normalise(&mut feature.0)
+    }
+}
+
+/// 0 stands for every core that this process may use.
+pub(crate) fn resolve_threads(threads: usize) -> usize {
+    match threads {
+        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        n => n,
+    }
+}
+
+fn run_error(e: &TractError) -> Error {
+    Error::invalid(
+        "encoder run",
+        format!("{e:#}"),
+        "a graph that tract 0.23 can run",
+    )
+}
+
+#[cfg(feature = "import")]
+fn plan(bundle: &Bundle, shape: &[usize; 4], threads: usize) -> Result<Arc<TypedSimplePlan>> {
+    let Some((EncoderForm::Onnx, bytes)) = bundle.image_encoder()? else {
+        return Err(no_encoder());
+    };
+    let graph = onnx::Onnx::parse(&bytes)?;
+    let input = the_image_input(&graph, shape)?;
+    let output = the_feature_output(&graph, bundle.dim())?;
+    let shape = shape.map(onnx::Length::Fixed);
+    let fed = onnx::Fed {
+        name: &input,
+        kind: f32::datum_type(),
+        shape: &shape,
+    };
+    graph.into_plan(&[fed], &output, threads)
+}
+
+#[cfg(not(feature = "import"))]
+fn plan(bundle: &Bundle, _: &[usize; 4], _: usize) -> Result<Arc<TypedSimplePlan>> {
+    let Some((EncoderForm::Onnx, _)) = bundle.image_encoder()? else {
+        return Err(no_encoder());
+    };
+    Err(Error::invalid(
+        "image encoder form",
+        "onnx",
+        "a build with the feature `import`, which opens ONNX",
+    ))
+}
+
+fn no_encoder() -> Error {
+    Error::invalid(
+        "model bundle",
+        "no image encoder",
+        "a bundle with one: this one may hold a text encoder alone",
+    )
+}
+
+#[cfg(feature = "import")]
+fn the_image_input(graph: &onnx::Onnx, shape: &[usize; 4]) -> Result<String> {
+    let inputs = graph.inputs();
+    let fits = |i: &onnx::Declared| {
+        i.is_f32
+            && i.shape.len() == 4
+            && i.shape
+                .iter()
+                .zip(shape)
+                .all(|(d, s)| d.is_none_or(|d| d == *s))
+    };
+    match &inputs[..] {
+        [one] if fits(one) => Ok(one.name.clone()),
+        _ => {
+            let found: Vec<_> = inputs.iter().map(onnx::Declared::words).collect();
+            let expected =
+                format!("one f32 input of shape {shape:?} (frames × channels × height × width)");
+            Err(Error::invalid(
+                "image encoder inputs",
+                found.join(", "),
+                expected,
+            ))
+        }
+    }
+}
+
+#[cfg(feature = "import")]
+fn the_feature_output(graph: &onnx::Onnx, dim: usize) -> Result<String> {
+    let outputs = graph.outputs();
+    let fits = |o: &&onnx::Declared| {
+        o.is_f32
+            && (o.shape.is_empty() || (o.shape.len() == 2 && o.shape[1].is_none_or(|d| d == dim)))
+    };
+    let chosen = outputs
+        .iter()
+        .find(|o| o.name == "image_embeds")
+        .or(match &outputs[..] {
+            [one] => Some(one),
+            _ => None,
+        });
+    chosen.filter(fits).map(|o| o.name.clone()).ok_or_else(|| {
+        let found: Vec<_> = outputs.iter().map(onnx::Declared::words).collect();
+        let expected = format!(
+            "`image_embeds`, or one output, f32 [?, {dim}]: was it exported without the projection?"
+        );
+        Error::invalid("image encoder outputs", found.join(", "), expected)
+    })
+}

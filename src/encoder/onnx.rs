@@ -1,0 +1,201 @@
+//! ONNX bytes to a tract model, with what we demand of any file checked first:
+//! it parses, it stands alone, and its inputs and outputs are what the caller expects.
+
+use tract_onnx::pb::{ModelProto, TensorProto, ValueInfoProto, tensor_shape_proto, type_proto};
+use tract_onnx::prelude::*;
+
+use super::dequantize;
+use crate::error::{Error, Result};
+
+/// A parsed ONNX file whose quantization of activations has been taken out.
+pub(crate) struct Onnx {
+    proto: ModelProto,
+    initializers: Vec<String>,
+}
+
+/// One declared input or output: name, element type and shape as the file states them.
+pub(crate) struct Declared {
+    pub(crate) name: String,
+    pub(crate) is_f32: bool,
+    /// `None` where the length is symbolic.
+    pub(crate) shape: Vec<Option<usize>>,
+}
+
+/// What a caller will feed to one input.
+pub(crate) struct Fed<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) kind: DatumType,
+    pub(crate) shape: &'a [Length],
+}
+
+/// Length of one axis of a fed input.
+pub(crate) enum Length {
+    Fixed(usize),
+    /// Known only when it runs; one symbol is one length.
+    Free(&'static str),
+}
+
+impl Declared {
+    /// For messages: `pixel_values f32 [?, 3, 224, 224]`.
+    pub(crate) fn words(&self) -> String {
+        let dims: Vec<_> = self
+            .shape
+            .iter()
+            .map(|d| d.map_or("?".into(), |d| d.to_string()))
+            .collect();
+        let kind = if self.is_f32 { "f32" } else { "not f32" };
+        format!("`{}` {kind} [{}]", self.name, dims.join(", "))
+    }
+}
+
+impl Onnx {
+    /// Parses `bytes` and folds its quantization into f32 weights ([`dequantize`]).
+    ///
+    /// # Errors
+    /// Not ONNX, no graph, weights in other files, or quantization of a form that we do not know.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self> {
+        let mut proto = tract_onnx::onnx()
+            .proto_model_for_read(&mut &bytes[..])
+            .map_err(|e| {
+                Error::invalid(
+                    "ONNX file",
+                    format!("{} bytes that do not parse: {e}", bytes.len()),
+                    "an ONNX model",
+                )
+            })?;
+        let Some(graph) = proto.graph.as_mut().filter(|g| !g.node.is_empty()) else {
+            return Err(Error::invalid(
+                "ONNX file",
+                "no graph",
+                "an ONNX model with at least one node",
+            ));
+        };
+        if let Some(t) = graph.initializer.iter().find(|t| is_external(t)) {
+            let found = format!("weights of `{}` in another file", t.name);
+            return Err(Error::invalid(
+                "ONNX file",
+                found,
+                "all weights inside: save it as one file",
+            ));
+        }
+        dequantize::activations_to_float(graph)?;
+        // What shape inference left behind clashes with the batch we fix.
+        graph.value_info.clear();
+        let initializers = graph.initializer.iter().map(|t| t.name.clone()).collect();
+        Ok(Self {
+            proto,
+            initializers,
+        })
+    }
+
+    /// Inputs that a caller must feed.
+    pub(crate) fn inputs(&self) -> Vec<Declared> {
+        let graph = self.proto.graph.as_ref();
+        let infos = graph.map_or(&[][..], |g| &g.input);
+        infos
+            .iter()
+            .filter(|i| !self.initializers.contains(&i.name))
+            .map(declared)
+            .collect()
+    }
+
+    /// Outputs that the file offers.
+    pub(crate) fn outputs(&self) -> Vec<Declared> {
+        self.proto
+            .graph
+            .as_ref()
+            .map_or(&[][..], |g| &g.output)
+            .iter()
+            .map(declared)
+            .collect()
+    }
+
+    /// Optimises the graph for the given facts of its inputs, keeping one output.
+    ///
+    /// # Errors
+    /// tract does not know an operator or finds the shapes at odds.
+    pub(crate) fn into_plan(
+        self,
+        inputs: &[Fed<'_>],
+        output: &str,
+        threads: usize,
+    ) -> Result<Arc<TypedSimplePlan>> {
+        let build = || -> TractResult<Arc<TypedSimplePlan>> {
+            let mut model = tract_onnx::onnx()
+                .with_ignore_output_shapes(true)
+                .model_for_proto_model(&self.proto)?;
+            for fed in inputs {
+                let at = model
+                    .inputs
+                    .iter()
+                    .position(|o| model.nodes[o.node].name == fed.name);
+                let at = at.ok_or_else(|| TractError::msg(format!("no input {}", fed.name)))?;
+                let shape: TVec<TDim> = fed
+                    .shape
+                    .iter()
+                    .map(|l| match l {
+                        Length::Fixed(n) => n.to_dim(),
+                        Length::Free(name) => model.symbols.sym(name).to_dim(),
+                    })
+                    .collect();
+                model.set_input_fact(at, InferenceFact::dt_shape(fed.kind, shape))?;
+            }
+            model.select_outputs_by_name([output])?;
+            let model = model.into_typed()?.into_decluttered()?.into_optimized()?;
+            let executor = match threads {
+                1 => multithread::Executor::SingleThread,
+                n => multithread::Executor::multithread(n),
+            };
+            TypedSimplePlan::new_with_options(
+                model,
+                &RunOptions {
+                    executor: Some(executor),
+                    ..Default::default()
+                },
+            )
+        };
+        // tract checks much with assertions; a strange file must not end the program.
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(build))
+            .unwrap_or_else(|_| Err(TractError::msg("tract gave up on the graph")))
+            .map_err(|e| {
+                Error::invalid(
+                    "ONNX graph",
+                    format!("{e:#}"),
+                    "operators and shapes that tract 0.23 runs",
+                )
+            })
+    }
+}
+
+fn is_external(t: &TensorProto) -> bool {
+    t.data_location == Some(1) || !t.external_data.is_empty()
+}
+
+fn declared(info: &ValueInfoProto) -> Declared {
+    let tensor = info
+        .r#type
+        .as_ref()
+        .and_then(|t| t.value.as_ref())
+        .map(|v| {
+            let type_proto::Value::TensorType(t) = v;
+            t
+        });
+    let shape = tensor
+        .and_then(|t| t.shape.as_ref())
+        .map_or_else(Vec::new, |s| {
+            s.dim
+                .iter()
+                .map(|d| match d.value {
+                    Some(tensor_shape_proto::dimension::Value::DimValue(n)) => {
+                        usize::try_from(n).ok().filter(|n| *n > 0)
+                    }
+                    _ => None,
+                })
+                .collect()
+        });
+    Declared {
+        name: info.name.clone(),
+        is_f32: tensor.is_some_and(|t| t.elem_type == 1),
+        shape,
+    }
+}

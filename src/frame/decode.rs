@@ -1,0 +1,155 @@
+//! Files to frames: JPEG, PNG, WebP and BMP, told apart by content.
+//!
+//! What is refused: everything else, by name; pictures and files above the limits, before memory
+//! is asked for; and pictures that break off, which a decoder would fill up with grey.
+
+use std::fs::File;
+use std::io::{Cursor, Read};
+use std::path::Path;
+
+use image::codecs::{bmp::BmpDecoder, jpeg::JpegDecoder, png::PngDecoder, webp::WebPDecoder};
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageError, ImageResult, Limits, RgbImage};
+
+use super::sniff::{self, Kind};
+use super::{Frame, blend, check_sides, jpeg};
+use crate::error::{Error, Result};
+
+/// How files are decoded: the limits they must keep, and what shines through transparent pixels.
+///
+/// The turn that EXIF asks for is applied. Transparent pixels are laid on the background as
+/// Pillow's `alpha_composite` does; 16 bits become 8 by their high byte, as Pillow reads 16-bit
+/// colour; grey becomes three equal channels; of an animation the first picture counts. Colour
+/// profiles are ignored, as the encoders' training ignored them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decode {
+    /// The most pixels of one picture. The default, 50 million, takes what phones and board
+    /// cameras make; as RGB that is 150 MB, about the most a board of 1 GB can lend.
+    pub max_pixels: u64,
+    /// The most bytes of one file. The default, 64 MiB, takes such a picture as PNG.
+    pub max_bytes: u64,
+    /// The RGB colour behind transparent pixels; white by default, as cut-outs are drawn for.
+    pub background: [u8; 3],
+}
+
+impl Default for Decode {
+    fn default() -> Self {
+        Self {
+            max_pixels: 50_000_000,
+            max_bytes: 64 << 20,
+            background: [255; 3],
+        }
+    }
+}
+
+impl Decode {
+    /// Reads and decodes a file.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, and those of [`Decode::decode`]; all name the path.
+    pub fn load(&self, path: &Path) -> Result<Frame> {
+        let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
+        let meta = file.metadata().map_err(|e| Error::io(path, "read", e))?;
+        self.check_bytes(meta.len()).map_err(|e| e.at(path))?;
+        let mut bytes = Vec::with_capacity(meta.len() as usize);
+        // Pipes and devices tell no length, so the bound holds for reading too.
+        file.take(self.max_bytes.saturating_add(1))
+            .read_to_end(&mut bytes)
+            .map_err(|e| Error::io(path, "read", e))?;
+        self.decode(&bytes).map_err(|e| e.at(path))
+    }
+
+    /// Decodes the bytes of a file.
+    ///
+    /// # Errors
+    ///
+    /// If there are more bytes or pixels than allowed, or the bytes are no whole JPEG, PNG, WebP
+    /// or BMP; what was recognised instead is named.
+    pub fn decode(&self, bytes: &[u8]) -> Result<Frame> {
+        self.check_bytes(bytes.len() as u64)?;
+        let kind = sniff::kind(bytes).map_err(|found| {
+            let expected = "a JPEG, PNG, WebP or BMP: convert it to JPEG or PNG";
+            Error::invalid("picture", found, expected)
+        })?;
+        if kind == Kind::Jpeg {
+            jpeg::check(bytes)?;
+        }
+        let mut decoder = self.open(kind, bytes).map_err(|e| broken(kind, e))?;
+        self.check_pixels(decoder.dimensions())?;
+        // A picture with unreadable EXIF is still a picture.
+        let turn = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+        let picture = DynamicImage::from_decoder(decoder).map_err(|e| broken(kind, e))?;
+        self.finish(kind, picture, turn)
+    }
+
+    /// Reads the header and no pixel.
+    fn open<'a>(&self, kind: Kind, bytes: &'a [u8]) -> ImageResult<Box<dyn ImageDecoder + 'a>> {
+        let bytes = Cursor::new(bytes);
+        Ok(match kind {
+            Kind::Jpeg => Box::new(JpegDecoder::new(bytes)?),
+            Kind::Png => Box::new(PngDecoder::with_limits(bytes, self.limits())?),
+            Kind::WebP => Box::new(WebPDecoder::new(bytes)?),
+            Kind::Bmp => Box::new(BmpDecoder::new(bytes)?),
+        })
+    }
+
+    fn limits(&self) -> Limits {
+        let mut limits = Limits::no_limits();
+        // 16-bit RGBA, and as much again for what stands beside the pixels.
+        limits.max_alloc = Some(self.max_pixels.saturating_mul(16));
+        limits
+    }
+
+    fn finish(&self, kind: Kind, picture: DynamicImage, turn: Orientation) -> Result<Frame> {
+        let (width, height) = (picture.width(), picture.height());
+        let layout = picture.color();
+        let rgb = blend::to_rgb(picture, self.background)
+            .and_then(|rgb| RgbImage::from_raw(width, height, rgb))
+            .ok_or_else(|| {
+                let found = format!("a {} of {layout:?} pixels", kind.name());
+                Error::invalid("picture", found, "grey or RGB: convert it to 8 bits")
+            })?;
+        let mut upright = DynamicImage::ImageRgb8(rgb);
+        upright.apply_orientation(turn);
+        let (width, height) = (upright.width(), upright.height());
+        Frame::from_rgb(width, height, upright.into_rgb8().into_raw())
+    }
+
+    fn check_bytes(&self, found: u64) -> Result<()> {
+        within("bytes of one picture file", found, self.max_bytes)
+    }
+
+    fn check_pixels(&self, (width, height): (u32, u32)) -> Result<()> {
+        check_sides(width, height)?;
+        let found = u64::from(width) * u64::from(height);
+        within("pixels of one picture", found, self.max_pixels)
+    }
+}
+
+fn within(what: &'static str, found: u64, limit: u64) -> Result<()> {
+    if found > limit {
+        return Err(Error::Limit { what, found, limit });
+    }
+    Ok(())
+}
+
+/// What a decoder stumbled over, in our words.
+fn broken(kind: Kind, error: ImageError) -> Error {
+    let name = kind.name();
+    let (found, expected) = match error {
+        ImageError::IoError(_) => (
+            format!("a {name} that breaks off"),
+            "a whole file: copy or take it again".into(),
+        ),
+        ImageError::Unsupported(e) => (
+            format!("a {name} of an unusual kind ({e})"),
+            format!("a usual {name}: save it again as JPEG or PNG"),
+        ),
+        e => (
+            format!("a damaged {name} ({e})"),
+            "a whole file: copy or take it again".into(),
+        ),
+    };
+    Error::invalid("picture", found, expected)
+}

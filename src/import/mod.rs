@@ -1,0 +1,106 @@
+//! Making model bundles from what a folder holds: a manifest, ONNX files, a vocabulary.
+//!
+//! What is imported is opened and run before the bundle is written, so that a bundle that
+//! exists is a bundle that works.
+
+mod manifest;
+mod npy;
+
+use std::path::Path;
+
+use crate::bundle::{Bundle, Contents, EncoderForm, TextCard};
+use crate::encoder::Encoder;
+use crate::error::{Error, Result};
+use crate::text::TextEncoder;
+
+pub use npy::{read_npy, write_npy};
+
+/// Largest file that goes into a bundle, in bytes.
+const MAX_PART_BYTES: u64 = 2 << 30;
+
+/// Name of the manifest in an import folder.
+pub const MANIFEST: &str = "bundle.toml";
+
+/// Makes the bundle `out` from the folder `dir`, whose `bundle.toml` names the parts.
+///
+/// # Errors
+/// A part is missing, unreadable or no fit for the others, or `out` cannot be written; what
+/// stood at `out` before is then still there.
+pub fn import_folder(dir: &Path, out: &Path) -> Result<Bundle> {
+    let manifest = manifest::Manifest::read(&dir.join(MANIFEST))?;
+    let read = |file: &str| read_part(dir, file);
+    let image_onnx = manifest.image.as_ref().map(|i| read(&i.file)).transpose()?;
+    let text = match &manifest.text {
+        Some(t) => Some((read(&t.file)?, read(&t.tokenizer)?)),
+        None => None,
+    };
+    let vocabulary = match &manifest.vocabulary {
+        Some(v) => {
+            let path = dir.join(&v.vectors);
+            let vectors = read_npy(&read(&v.vectors)?).map_err(|e| e.at(&path))?;
+            let names = manifest::vocabulary_names(&read(&v.names)?)
+                .map_err(|e| e.at(&dir.join(&v.names)))?;
+            Some((names, vectors))
+        }
+        None => None,
+    };
+    let card = manifest.card(dir)?;
+    let contents = Contents {
+        card,
+        image_onnx,
+        text,
+        vocabulary,
+    };
+    let bytes = contents.to_bytes().map_err(|e| e.at(&dir.join(MANIFEST)))?;
+    prove(&bytes).map_err(|e| e.at(dir))?;
+    crate::store::replace(out, &bytes)?;
+    Bundle::open(out)
+}
+
+/// Opens every part and runs the encoders once.
+fn prove(bytes: &[u8]) -> Result<()> {
+    let bundle = Bundle::from_bytes(bytes)?;
+    if bundle.card().image == Some(EncoderForm::Onnx) {
+        Encoder::open(&bundle, 1)?;
+    }
+    if let Some(text) = TextEncoder::open(&bundle)? {
+        text.encode(&["a photo of a mug.".into()], &mut |_| {})?;
+    }
+    bundle.vocabulary().map(|_| ())
+}
+
+fn read_part(dir: &Path, file: &str) -> Result<Vec<u8>> {
+    let path = dir.join(file);
+    let outside = Path::new(file)
+        .components()
+        .any(|c| !matches!(c, std::path::Component::Normal(_)));
+    if outside {
+        let error = Error::invalid(
+            "part of the bundle",
+            format!("`{file}`"),
+            "a file inside the folder",
+        );
+        return Err(error.at(&dir.join(MANIFEST)));
+    }
+    let size = std::fs::metadata(&path)
+        .map_err(|e| Error::io(&path, "read", e))?
+        .len();
+    if size > MAX_PART_BYTES {
+        return Err(Error::Limit {
+            what: "bytes of a part",
+            found: size,
+            limit: MAX_PART_BYTES,
+        }
+        .at(&path));
+    }
+    std::fs::read(&path).map_err(|e| Error::io(&path, "read", e))
+}
+
+impl manifest::Text {
+    fn card(&self) -> TextCard {
+        TextCard {
+            max_tokens: self.max_tokens,
+            exact: self.exact,
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! A camera board that recognises things by name and learns new ones from a few photos.
+//!
+//! A frame goes in, a decision comes out, and every stage between is a plain value that you
+//! can print, save and test. A few photos make a small head; the image encoder never changes.
+//!
+//! ```text
+//! photo ─► Frame ─► preprocess ─► encoder ─► Feature ─► head ─► Answers
+//!                                                        ▲
+//! names ─► text (vocabulary or text encoder) ─► text weights ─► Classifier
+//! ```
+//!
+//! The modules stand in this order, and each uses only what stands before it: [`error`],
+//! [`store`], [`frame`], [`preprocess`], [`bundle`], [`encoder`], [`text`], `import`,
+//! [`head`], [`classifier`], `cli`.
+
+pub mod bundle;
+pub mod classifier;
+#[cfg(feature = "cli")]
+pub mod cli;
+pub mod encoder;
+pub mod error;
+pub mod frame;
+pub mod head;
+#[cfg(feature = "import")]
+pub mod import;
+pub mod preprocess;
+pub mod store;
+pub mod text;
+
+pub use bundle::Bundle;
+pub use classifier::{Answer, Classifier};
+pub use encoder::{Encoder, Feature};
+pub use error::{Error, Result};
+pub use frame::Frame;

@@ -1,0 +1,29 @@
+//! Files that survive: what edgeclip writes is whole or not there, and what it reads is
+//! what was written or refused.
+//!
+//! [`Envelope`] is the container of model bundles and classifiers: named sections behind
+//! checksums, mapped or read. [`Saver`] replaces a file in one step, keeps what stood
+//! there before for [`Saver::undo`], and refuses to save over what somebody else saved in
+//! the meantime. [`replace`] is the same single step for files without a past. What lies
+//! inside the sections is the business of the modules that own them; docs/formats.md
+//! draws the bytes and the steps.
+
+mod builder;
+mod envelope;
+mod foreign;
+mod fs;
+mod generations;
+mod layout;
+mod lock;
+mod map;
+mod save;
+#[cfg(test)]
+mod simulated;
+mod values;
+
+pub use builder::Builder;
+pub use envelope::{Envelope, READ_LIMIT, SectionInfo, SectionRef};
+pub use generations::{Generation, Place};
+pub use layout::{ALIGNMENT, FORMAT_VERSION, Kind, NAME_LIMIT, SECTION_LIMIT, Stamp};
+pub use save::{Saver, replace, replace_with};
+pub use values::{POSTCARD_LIMIT, decode_postcard, encode_postcard};
