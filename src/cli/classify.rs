@@ -1,6 +1,5 @@
 //! `classify`: what photos show, out of given names.
 
-use std::io::IsTerminal;
 use std::path::Path;
 
 use serde::Serialize;
@@ -48,7 +47,8 @@ pub(super) fn run(global: &Global, args: args::Classify, out: &mut Output) -> Re
         .iter()
         .map(|p| printable(&p.to_string_lossy()))
         .collect();
-    let table = Table::new(&shown, &classifier, top.min(classifier.classes().len()));
+    let answers = top.min(classifier.classes().len());
+    let table = Table::new(&shown, &classifier, answers, out.colours());
     if !out.json {
         let head = table.head();
         out.line(&head)?;
@@ -157,7 +157,7 @@ struct Table {
 }
 
 impl Table {
-    fn new(photos: &[String], classifier: &Classifier, answers: usize) -> Self {
+    fn new(photos: &[String], classifier: &Classifier, answers: usize, bold: bool) -> Self {
         let longest = |texts: &mut dyn Iterator<Item = usize>| texts.max().unwrap_or(0);
         let photo = longest(&mut photos.iter().map(|p| p.chars().count())).max("photo".len());
         let label = longest(
@@ -176,8 +176,6 @@ impl Table {
             .map(|a| 2 + 2 * a)
             .chain([1 + 2 * answers])
             .collect();
-        let bold = std::io::stdout().is_terminal()
-            && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
         Self {
             widths,
             right,

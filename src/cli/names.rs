@@ -4,7 +4,7 @@ use super::args::Names;
 use super::places;
 use super::settings::Settings;
 use crate::bundle::Bundle;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::text::{self, Label, Origin, Prompts, TextTower, TextWeights};
 
 impl Names {
@@ -49,16 +49,10 @@ impl Names {
         };
         let mut progress =
             |done: usize, total: usize| log::info!("{done} of {total} prompts encoded");
-        let weights = tower
-            .weights_in(labels, templates.as_deref(), &mut progress)
-            .map_err(with_remedy)?;
+        let weights = tower.weights_in(labels, templates.as_deref(), &mut progress)?;
         say_origins(&weights);
         Ok(weights)
     }
-}
-
-fn with_remedy(error: Error) -> Error {
-    error
 }
 
 /// Names that were understood from their words alone deserve a warning.

