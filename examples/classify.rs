@@ -7,8 +7,12 @@ use edgeclip::{Bundle, Classifier, Encoder};
 
 fn main() -> edgeclip::Result<()> {
     let mut args = std::env::args().skip(1);
-    let photo = args.next().unwrap_or_else(|| "examples/photos/cat.jpg".into());
-    let names = args.next().unwrap_or_else(|| "cat, dog, cup of coffee, rocket".into());
+    let photo = args
+        .next()
+        .unwrap_or_else(|| "examples/photos/cat.jpg".into());
+    let names = args
+        .next()
+        .unwrap_or_else(|| "cat, dog, cup of coffee, rocket".into());
 
     let model = Bundle::open(Path::new("models/starter.ecmodel"))?;
     let weights = TextTower::open(&model, None)?.weights(&parse_labels(&names)?, &mut |_, _| {})?;

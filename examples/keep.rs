@@ -15,8 +15,16 @@ fn main() -> edgeclip::Result<()> {
 
     Classifier::from_labels(&model, name("mug, screwdriver")?)?.save(&path)?;
     let opened = Classifier::open(&path)?;
-    opened.with_labels(name("cat")?)?.renamed("mug", "my mug")?.save(&path)?;
-    let names = |c: &Classifier| c.classes().iter().map(|c| c.name().to_owned()).collect::<Vec<_>>();
+    opened
+        .with_labels(name("cat")?)?
+        .renamed("mug", "my mug")?
+        .save(&path)?;
+    let names = |c: &Classifier| {
+        c.classes()
+            .iter()
+            .map(|c| c.name().to_owned())
+            .collect::<Vec<_>>()
+    };
     println!("saved:  {}", names(&Classifier::open(&path)?).join(", "));
 
     Saver::new(&path).undo(1)?;

@@ -6,7 +6,12 @@ use edgeclip::text::{Label, Origin, TextTower};
 fn main() -> edgeclip::Result<()> {
     let model = Bundle::open("models/starter.ecmodel".as_ref())?;
     let tower = TextTower::open(&model, None)?;
-    for name in ["Coffee Mug", "mugs", "torque wrench with a red handle", "\u{4e2d}\u{6587}"] {
+    for name in [
+        "Coffee Mug",
+        "mugs",
+        "torque wrench with a red handle",
+        "\u{4e2d}\u{6587}",
+    ] {
         match tower.weights(&[Label::new::<&str>(name, &[])?], &mut |_, _| {}) {
             Ok(weights) => match &weights.origins[0] {
                 Origin::Vocabulary(known) => println!("{name}: known as `{known}`"),

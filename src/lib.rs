@@ -32,3 +32,8 @@ pub use classifier::{Answer, Classifier};
 pub use encoder::{Encoder, Feature};
 pub use error::{Error, Result};
 pub use frame::Frame;
+
+/// The README's examples, run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -21,7 +21,11 @@ fn contents(source: &str) -> Contents {
             mean: [0.5; 3],
             std: [0.5; 3],
         },
-        score: Score { form: ScoreForm::Softmax, scale: 10.0, bias: 0.0 },
+        score: Score {
+            form: ScoreForm::Softmax,
+            scale: 10.0,
+            bias: 0.0,
+        },
         templates: vec!["a photo of a {}.".into()],
         image: None,
         text: None,
@@ -47,7 +51,12 @@ fn contents(source: &str) -> Contents {
         [0.6, 0.8, 0.0, 0.0],
         [0.0, 0.6, 0.0, -0.8],
     ]);
-    Contents { card, image_onnx: None, text: None, vocabulary: Some((names, vectors)) }
+    Contents {
+        card,
+        image_onnx: None,
+        text: None,
+        vocabulary: Some((names, vectors)),
+    }
 }
 
 fn bundle() -> Bundle {
@@ -56,7 +65,9 @@ fn bundle() -> Bundle {
 
 fn weights(names: &str) -> TextWeights {
     let tower = TextTower::open(&bundle(), None).unwrap();
-    tower.weights(&parse_labels(names).unwrap(), &mut |_, _| {}).unwrap()
+    tower
+        .weights(&parse_labels(names).unwrap(), &mut |_, _| {})
+        .unwrap()
 }
 
 fn classifier(names: &str) -> Classifier {
@@ -64,7 +75,10 @@ fn classifier(names: &str) -> Classifier {
 }
 
 fn names(c: &Classifier) -> Vec<&str> {
-    c.classes().iter().map(edgeclip::classifier::Class::name).collect()
+    c.classes()
+        .iter()
+        .map(edgeclip::classifier::Class::name)
+        .collect()
 }
 
 #[test]
@@ -83,7 +97,9 @@ fn the_vocabulary_forgives_case_number_article_and_spelling() {
         ("scissor", "scissors"),
         ("The Boxes", "box"),
     ] {
-        let found = vocabulary.find(typed).map(|i| vocabulary.names()[i].name.as_str());
+        let found = vocabulary
+            .find(typed)
+            .map(|i| vocabulary.names()[i].name.as_str());
         assert_eq!(found, Some(known), "{typed}");
     }
     for unknown in ["", "s", "muggle", "bo", "a"] {
@@ -94,7 +110,12 @@ fn the_vocabulary_forgives_case_number_article_and_spelling() {
 #[test]
 fn ready_vectors_come_back_as_they_were_but_for_rounding() {
     let w = weights("scissors, box");
-    for (row, expected) in w.weights.rows().into_iter().zip([[0.6, 0.8, 0.0, 0.0], [0.0, 0.6, 0.0, -0.8]]) {
+    for (row, expected) in w
+        .weights
+        .rows()
+        .into_iter()
+        .zip([[0.6, 0.8, 0.0, 0.0], [0.0, 0.6, 0.0, -0.8]])
+    {
         let cosine: f32 = row.iter().zip(expected).map(|(a, b)| a * b).sum();
         assert!(cosine > 0.9999, "{row}");
     }
@@ -104,8 +125,14 @@ fn ready_vectors_come_back_as_they_were_but_for_rounding() {
 #[test]
 fn an_unknown_name_lists_its_neighbours_and_the_way_out() {
     let tower = TextTower::open(&bundle(), None).unwrap();
-    let error = tower.weights(&parse_labels("mugg").unwrap(), &mut |_, _| {}).unwrap_err().to_string();
-    assert!(error.contains("`mugg`") && error.contains("nearest: mug") && error.contains("make text"), "{error}");
+    let error = tower
+        .weights(&parse_labels("mugg").unwrap(), &mut |_, _| {})
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("`mugg`") && error.contains("nearest: mug") && error.contains("make text"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -124,10 +151,20 @@ fn answers_are_softmax_of_scaled_cosines() {
 
 #[test]
 fn ids_stay_with_classes_and_are_never_given_again() {
-    let c = classifier("mug, box").without("box").unwrap().with_labels(weights("goose")).unwrap();
+    let c = classifier("mug, box")
+        .without("box")
+        .unwrap()
+        .with_labels(weights("goose"))
+        .unwrap();
     let c = c.renamed("MUG", "my mug").unwrap();
     assert_eq!(names(&c), ["my mug", "goose"]);
-    assert_eq!(c.classes().iter().map(edgeclip::classifier::Class::id).collect::<Vec<_>>(), [0, 2]);
+    assert_eq!(
+        c.classes()
+            .iter()
+            .map(edgeclip::classifier::Class::id)
+            .collect::<Vec<_>>(),
+        [0, 2]
+    );
     assert_eq!(c.text().dim(), (2, 4));
 }
 
@@ -135,12 +172,20 @@ fn ids_stay_with_classes_and_are_never_given_again() {
 fn another_feature_space_is_refused() {
     let other = Bundle::from_bytes(&contents("other weights").to_bytes().unwrap()).unwrap();
     assert_ne!(other.feature_space(), bundle().feature_space());
-    let error = classifier("mug").check_fits(&other).unwrap_err().to_string();
+    let error = classifier("mug")
+        .check_fits(&other)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("--model"), "{error}");
     assert!(Classifier::from_labels(&other, weights("mug")).is_err());
     assert!(TextTower::open(&bundle(), Some(&other)).is_err());
     // A requantized bundle of the same source is the same space.
-    assert_eq!(bundle().feature_space(), Bundle::from_bytes(&contents("tiny weights").to_bytes().unwrap()).unwrap().feature_space());
+    assert_eq!(
+        bundle().feature_space(),
+        Bundle::from_bytes(&contents("tiny weights").to_bytes().unwrap())
+            .unwrap()
+            .feature_space()
+    );
 }
 
 #[test]
@@ -155,7 +200,10 @@ fn a_classifier_survives_its_file_to_the_bit() {
     let opened = Classifier::open(&path).unwrap();
     assert_eq!(opened.classes(), c.classes());
     assert_eq!(opened.text(), c.text());
-    assert_eq!((opened.model(), opened.feature_space()), ("tiny", bundle().feature_space()));
+    assert_eq!(
+        (opened.model(), opened.feature_space()),
+        ("tiny", bundle().feature_space())
+    );
 }
 
 #[test]
@@ -165,11 +213,22 @@ fn saving_over_what_somebody_else_saved_is_refused() {
     classifier("mug").save(&path).unwrap();
     let mine = Classifier::open(&path).unwrap();
     let theirs = Classifier::open(&path).unwrap();
-    theirs.with_labels(weights("box")).unwrap().save(&path).unwrap();
-    let error = mine.with_labels(weights("goose")).unwrap().save(&path).unwrap_err();
+    theirs
+        .with_labels(weights("box"))
+        .unwrap()
+        .save(&path)
+        .unwrap();
+    let error = mine
+        .with_labels(weights("goose"))
+        .unwrap()
+        .save(&path)
+        .unwrap_err();
     assert!(matches!(error, Error::Conflict { .. }), "{error}");
     assert_eq!(names(&Classifier::open(&path).unwrap()), ["mug", "box"]);
-    assert!(classifier("mug").save(&path).is_err(), "a new one does not replace an old one unseen");
+    assert!(
+        classifier("mug").save(&path).is_err(),
+        "a new one does not replace an old one unseen"
+    );
 }
 
 #[test]
@@ -189,7 +248,9 @@ fn ten_thousand_flipped_bits_are_all_found() {
     let file = classifier("mug, box, goose").to_bytes().unwrap();
     let mut state = 7u64;
     for _ in 0..10_000 {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         let bit = (state >> 33) as usize % (file.len() * 8);
         let mut bent = file.clone();
         bent[bit / 8] ^= 1 << (bit % 8);
@@ -201,11 +262,16 @@ fn ten_thousand_flipped_bits_are_all_found() {
 fn sections(file: &[u8], kind: Kind) -> Vec<(String, Vec<u8>)> {
     let envelope = Envelope::from_bytes(file, kind).unwrap();
     let names: Vec<String> = envelope.sections().map(|s| s.name.to_owned()).collect();
-    names.into_iter().map(|n| (n.clone(), envelope.section(&n).unwrap().to_vec())).collect()
+    names
+        .into_iter()
+        .map(|n| (n.clone(), envelope.section(&n).unwrap().to_vec()))
+        .collect()
 }
 
 fn wrap(sections: &[(String, Vec<u8>)], kind: Kind) -> Vec<u8> {
-    let builder = sections.iter().fold(Envelope::builder(kind), |b, (n, s)| b.section(n, &s[..]));
+    let builder = sections
+        .iter()
+        .fold(Envelope::builder(kind), |b, (n, s)| b.section(n, &s[..]));
     builder.to_bytes().unwrap()
 }
 
@@ -214,7 +280,9 @@ fn open_whatever(bundle: &Bundle) {
     bundle.image_encoder().ok();
     bundle.text_encoder().ok();
     if let Ok(tower) = TextTower::open(bundle, None) {
-        tower.weights(&parse_labels("mug, box").unwrap(), &mut |_, _| {}).ok();
+        tower
+            .weights(&parse_labels("mug, box").unwrap(), &mut |_, _| {})
+            .ok();
     }
 }
 
@@ -257,7 +325,10 @@ proptest! {
 #[test]
 fn golden_files_of_version_1_open() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    let (model, learned) = (folder.join("tiny-v1.ecmodel"), folder.join("tiny-v1.ecclass"));
+    let (model, learned) = (
+        folder.join("tiny-v1.ecmodel"),
+        folder.join("tiny-v1.ecclass"),
+    );
     if std::env::var_os("EDGECLIP_WRITE_GOLDEN").is_some() {
         std::fs::write(&model, contents("tiny weights").to_bytes().unwrap()).unwrap();
         std::fs::write(&learned, classifier("mug, box").to_bytes().unwrap()).unwrap();
@@ -266,7 +337,10 @@ fn golden_files_of_version_1_open() {
     let bundle = Bundle::open(&model).unwrap();
     opened.check_fits(&bundle).unwrap();
     assert_eq!(names(&opened), ["mug", "box"]);
-    assert_eq!(bundle.vocabulary().unwrap().unwrap().names[3].aliases, ["geese"]);
+    assert_eq!(
+        bundle.vocabulary().unwrap().unwrap().names[3].aliases,
+        ["geese"]
+    );
     let feature = Feature::from_values(vec![0.0, 0.6, 0.0, -0.8]).unwrap();
     let answers = opened.answers(&feature, 1).unwrap();
     assert!(answers[0].label == "box" && (answers[0].score - 10.0).abs() < 0.01);

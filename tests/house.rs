@@ -55,17 +55,27 @@ fn files_below(folder: &Path, extension: &str) -> Vec<PathBuf> {
 fn sources() -> Vec<(String, PathBuf, String)> {
     let src = root().join("src");
     let module = |path: &Path| {
-        let first = path.strip_prefix(&src).unwrap().components().next().unwrap();
+        let first = path
+            .strip_prefix(&src)
+            .unwrap()
+            .components()
+            .next()
+            .unwrap();
         let name = first.as_os_str().to_str().unwrap();
         name.trim_end_matches(".rs").to_owned()
     };
-    files_below(&src, "rs").into_iter().map(|p| (module(&p), p.clone(), code_of(&p))).collect()
+    files_below(&src, "rs")
+        .into_iter()
+        .map(|p| (module(&p), p.clone(), code_of(&p)))
+        .collect()
 }
 
 /// The file without comments, so that prose may name any module.
 fn code_of(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap();
-    let lines = text.lines().map(|l| l.split_once("//").map_or(l, |(code, _)| code));
+    let lines = text
+        .lines()
+        .map(|l| l.split_once("//").map_or(l, |(code, _)| code));
     lines.collect::<Vec<_>>().join("\n")
 }
 
@@ -132,8 +142,13 @@ fn modules_use_only_what_stands_to_their_left() {
 
 #[test]
 fn the_reader_of_uses_understands_lists() {
-    let used = used_modules("use crate::{a, b::{c, d}, e as f};\nuse crate::g::h;\nlet x = crate::i::j();");
-    assert_eq!(used.into_iter().collect::<Vec<_>>(), ["a", "b", "e", "g", "i"]);
+    let used = used_modules(
+        "use crate::{a, b::{c, d}, e as f};\nuse crate::g::h;\nlet x = crate::i::j();",
+    );
+    assert_eq!(
+        used.into_iter().collect::<Vec<_>>(),
+        ["a", "b", "e", "g", "i"]
+    );
 }
 
 #[test]
@@ -143,7 +158,11 @@ fn foreign_crates_stay_in_their_modules() {
             let named = code.match_indices(&format!("{name}::")).any(|(at, _)| {
                 !code[..at].ends_with(|c: char| c == '_' || c == ':' || c.is_alphanumeric())
             });
-            assert!(!named || allowed.contains(&&*module), "{}: names {name}", path.display());
+            assert!(
+                !named || allowed.contains(&&*module),
+                "{}: names {name}",
+                path.display()
+            );
         }
     }
 }
@@ -166,7 +185,8 @@ fn unsafe_stays_in_kernels_and_the_map() {
     for (_, path, code) in sources() {
         let shown = path.display().to_string();
         let allowed = shown.contains("kernels") || shown.ends_with("store/map.rs");
-        let named = code.contains("unsafe {") || code.contains("unsafe fn") || code.contains("unsafe impl");
+        let named =
+            code.contains("unsafe {") || code.contains("unsafe fn") || code.contains("unsafe impl");
         assert!(allowed || !named, "{shown}");
     }
 }
@@ -188,7 +208,10 @@ fn every_shipped_config_is_accepted() {
 
 #[test]
 fn every_example_runs() {
-    let built = Path::new(env!("CARGO_BIN_EXE_edgeclip")).parent().unwrap().join("examples");
+    let built = Path::new(env!("CARGO_BIN_EXE_edgeclip"))
+        .parent()
+        .unwrap()
+        .join("examples");
     let examples = files_below(&root().join("examples"), "rs");
     assert!(!examples.is_empty());
     for example in examples {
@@ -198,7 +221,41 @@ fn every_example_runs() {
         let run = Command::new(&program).current_dir(root()).output().unwrap();
         let words = String::from_utf8_lossy(&run.stderr);
         assert!(run.status.success(), "{}: {words}", example.display());
-        assert!(!run.stdout.is_empty(), "{}: printed nothing", example.display());
+        assert!(
+            !run.stdout.is_empty(),
+            "{}: printed nothing",
+            example.display()
+        );
+    }
+}
+
+/// In order and in one home folder, as a reader would type them.
+#[test]
+fn every_command_of_the_readme_works() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let commands: Vec<&str> = readme
+        .lines()
+        .filter_map(|l| l.strip_prefix("$ edgeclip "))
+        .collect();
+    assert!(commands.len() >= 5);
+    let home = tempfile::tempdir().unwrap();
+    for command in commands {
+        let run = Command::new("sh")
+            .args([
+                "-c",
+                &format!("{} {command}", env!("CARGO_BIN_EXE_edgeclip")),
+            ])
+            .current_dir(root())
+            .env("HOME", home.path())
+            .env_remove("XDG_DATA_HOME")
+            .env_remove("XDG_CONFIG_HOME")
+            .output()
+            .unwrap();
+        let words = String::from_utf8_lossy(&run.stderr);
+        assert!(
+            run.status.success() && !run.stdout.is_empty(),
+            "{command}: {words}"
+        );
     }
 }
 
@@ -206,7 +263,14 @@ fn every_example_runs() {
 #[test]
 fn the_project_speaks_of_itself_alone() {
     let mut texts = files_below(&root().join("src"), "rs");
-    for folder in ["docs", "configs", "examples", "models/recipe", "tests", "benches"] {
+    for folder in [
+        "docs",
+        "configs",
+        "examples",
+        "models/recipe",
+        "tests",
+        "benches",
+    ] {
         for extension in ["md", "toml", "rs", "py", "sh"] {
             texts.extend(files_below_tracked(&root().join(folder), extension));
         }
@@ -215,13 +279,23 @@ fn the_project_speaks_of_itself_alone() {
     texts.push(root().join("CHANGELOG.md"));
     for path in texts {
         let text = fs::read_to_string(&path).unwrap();
-        for word in [concat!("/wo", "rk/"), concat!("LAB", ".md"), concat!("shared", "/data")] {
+        for word in [
+            concat!("/wo", "rk/"),
+            concat!("LAB", ".md"),
+            concat!("shared", "/data"),
+        ] {
             assert!(!text.contains(word), "{}: {word}", path.display());
         }
     }
 }
 
 fn files_below_tracked(folder: &Path, extension: &str) -> Vec<PathBuf> {
-    let kept = |p: &PathBuf| !p.components().any(|c| c.as_os_str() == "work" || c.as_os_str() == "target");
-    files_below(folder, extension).into_iter().filter(kept).collect()
+    let kept = |p: &PathBuf| {
+        !p.components()
+            .any(|c| c.as_os_str() == "work" || c.as_os_str() == "target")
+    };
+    files_below(folder, extension)
+        .into_iter()
+        .filter(kept)
+        .collect()
 }

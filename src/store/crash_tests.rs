@@ -34,24 +34,40 @@ fn current(disk: &Disk) -> Option<String> {
 }
 
 fn stamp(disk: &Disk) -> Option<Stamp> {
-    Shelf { fs: disk, target: &target() }.current().unwrap()
+    Shelf {
+        fs: disk,
+        target: &target(),
+    }
+    .current()
+    .unwrap()
 }
 
 fn save_text(disk: &Disk, keep: usize, new: &str) -> Result<Stamp> {
     let target = target();
-    let shelf = Shelf { fs: disk, target: &target };
+    let shelf = Shelf {
+        fs: disk,
+        target: &target,
+    };
     let base = shelf.current()?;
     save(&shelf, keep, base, &contents(new))
 }
 
 fn walk(disk: &Disk, steps: usize, row: Row) -> Result<Stamp> {
     let target = target();
-    travel(&Shelf { fs: disk, target: &target }, 3, steps, row)
+    travel(
+        &Shelf {
+            fs: disk,
+            target: &target,
+        },
+        3,
+        steps,
+        row,
+    )
 }
 
 /// A disk that holds these saves, the last one current.
 fn disk(without_links: bool, saves: &[&str]) -> Disk {
-    let disk = Disk { without_links, ..Disk::default() };
+    let disk = Disk::new(without_links);
     for text in saves {
         save_text(&disk, 3, text).unwrap();
     }
@@ -60,9 +76,16 @@ fn disk(without_links: bool, saves: &[&str]) -> Disk {
 
 /// The texts of all whole states that the history lists.
 fn listed(disk: &Disk) -> BTreeSet<String> {
-    let history = Shelf { fs: disk, target: &target() }.history().unwrap();
+    let history = Shelf {
+        fs: disk,
+        target: &target(),
+    }
+    .history()
+    .unwrap();
     let whole = history.iter().filter(|entry| entry.stamp.is_ok());
-    whole.map(|entry| text(disk, &entry.path).expect("listed as whole")).collect()
+    whole
+        .map(|entry| text(disk, &entry.path).expect("listed as whole"))
+        .collect()
 }
 
 /// Every combination of lasting changes where there are few; else all beginnings, and all
@@ -78,7 +101,11 @@ fn combinations(pending: usize) -> Vec<u64> {
 
 /// Runs `act` with the power going at each of its acts in turn, and `check` on the disk
 /// after every way in which that can end; the flag tells whether changes lasted in order.
-fn cut_everywhere(start: &Disk, act: impl Fn(&Disk) -> Result<Stamp>, check: impl Fn(&Disk, bool)) -> usize {
+fn cut_everywhere(
+    start: &Disk,
+    act: impl Fn(&Disk) -> Result<Stamp>,
+    check: impl Fn(&Disk, bool),
+) -> usize {
     let mut cuts = 0;
     for at in 0.. {
         let disk = start.copy();
@@ -86,7 +113,10 @@ fn cut_everywhere(start: &Disk, act: impl Fn(&Disk) -> Result<Stamp>, check: imp
         let done = act(&disk);
         for kept in combinations(disk.pending()) {
             for unsynced in Unsynced::ALL {
-                check(&disk.after_cut(kept, unsynced), (kept + 1).is_power_of_two());
+                check(
+                    &disk.after_cut(kept, unsynced),
+                    (kept + 1).is_power_of_two(),
+                );
                 cuts += 1;
             }
         }
@@ -106,7 +136,13 @@ fn texts(list: &[&str]) -> BTreeSet<String> {
 #[test]
 fn a_cut_at_any_act_of_a_save_leaves_the_old_or_the_new_file() {
     for without_links in [false, true] {
-        for saves in [&[][..], &["a"], &["a", "b"], &["a", "b", "c", "d"], &["a", "b", "c", "d", "e"]] {
+        for saves in [
+            &[][..],
+            &["a"],
+            &["a", "b"],
+            &["a", "b", "c", "d"],
+            &["a", "b", "c", "d", "e"],
+        ] {
             let start = disk(without_links, saves);
             let old = saves.last().map(|&text| text.to_owned());
             let earlier = &saves[saves.len().saturating_sub(3)..];
@@ -117,9 +153,15 @@ fn a_cut_at_any_act_of_a_save_leaves_the_old_or_the_new_file() {
                     let now = current(disk);
                     assert!(now == old || now.as_deref() == Some("new"), "{now:?}");
                     let listed = listed(disk);
-                    assert!(old.iter().all(|old| listed.contains(old)), "the old state is out of reach");
+                    assert!(
+                        old.iter().all(|old| listed.contains(old)),
+                        "the old state is out of reach"
+                    );
                     if in_order {
-                        assert!(texts(earlier).is_subset(&listed), "{listed:?} misses some of {earlier:?}");
+                        assert!(
+                            texts(earlier).is_subset(&listed),
+                            "{listed:?} misses some of {earlier:?}"
+                        );
                     }
                     continues(disk);
                 },
@@ -134,7 +176,12 @@ fn continues(disk: &Disk) {
     let before = current(disk);
     let first = save_text(disk, 3, "later").unwrap();
     assert_eq!(current(disk).as_deref(), Some("later"));
-    assert!(!disk.paths().iter().any(|path| path.to_string_lossy().contains(".tmp-")));
+    assert!(
+        !disk
+            .paths()
+            .iter()
+            .any(|path| path.to_string_lossy().contains(".tmp-"))
+    );
     if before.is_some() {
         walk(disk, 1, Row::Earlier).unwrap();
         assert_eq!(current(disk), before);
@@ -198,11 +245,14 @@ fn a_cut_at_any_act_of_a_redo_leaves_the_old_or_the_later_file() {
 
 #[test]
 fn a_cut_at_any_act_of_a_plain_replace_leaves_the_old_or_the_new_file() {
-    let start = Disk::default();
+    let start = Disk::new(false);
     start.put(Path::new(NAME), b"old");
     let write = |out: &mut dyn std::io::Write| {
         out.write_all(b"a new one").unwrap();
-        Ok(Stamp { generation: 0, checksum: 0 })
+        Ok(Stamp {
+            generation: 0,
+            checksum: 0,
+        })
     };
     cut_everywhere(
         &start,
@@ -226,7 +276,12 @@ fn a_refusal_at_any_act_leaves_a_whole_file_and_no_litter() {
                 Ok(_) => assert_eq!(now, "new"),
                 Err(_) => assert!(now == "d" || now == "new"),
             }
-            assert!(!disk.paths().iter().any(|path| path.to_string_lossy().contains(".tmp-")));
+            assert!(
+                !disk
+                    .paths()
+                    .iter()
+                    .any(|path| path.to_string_lossy().contains(".tmp-"))
+            );
             if !disk.struck() {
                 break;
             }
@@ -248,9 +303,12 @@ fn undo_and_redo_walk_the_same_road() {
         assert_eq!(current(&disk).as_deref(), Some(expected));
     }
     let e = walk(&disk, 3, Row::Earlier).unwrap_err().to_string();
-    assert!(e.contains("found 3 steps, expected 1 to 2"), "{e}");
+    assert!(e.contains("steps: found 3, expected 1 to 2"), "{e}");
     save_text(&disk, 3, "x").unwrap();
-    assert!(walk(&disk, 1, Row::Undone).is_err(), "a new save ends what can be redone");
+    assert!(
+        walk(&disk, 1, Row::Undone).is_err(),
+        "a new save ends what can be redone"
+    );
     walk(&disk, 1, Row::Earlier).unwrap();
     assert_eq!(current(&disk).as_deref(), Some("c"));
 }
@@ -260,15 +318,26 @@ fn undo_leaves_a_damaged_file_behind() {
     let disk = disk(false, &["a", "b", "c"]);
     disk.put(Path::new(NAME), b"rubbish");
     disk.put(Path::new("/disk/mug.ecclass.1"), b"rubbish, too");
-    let history = Shelf { fs: &disk, target: &target() }.history().unwrap();
-    let steps: Vec<_> = history.iter().map(|g| (g.place, g.stamp.is_ok(), g.steps)).collect();
+    let history = Shelf {
+        fs: &disk,
+        target: &target(),
+    }
+    .history()
+    .unwrap();
+    let steps: Vec<_> = history
+        .iter()
+        .map(|g| (g.place, g.stamp.is_ok(), g.steps))
+        .collect();
     let expected = [
         (Place::Current, false, None),
         (Place::Earlier(1), false, None),
         (Place::Earlier(2), true, Some(1)),
     ];
     assert_eq!(steps, expected);
-    assert!(save_text(&disk, 3, "new").is_err(), "nothing is saved over what cannot be read");
+    assert!(
+        save_text(&disk, 3, "new").is_err(),
+        "nothing is saved over what cannot be read"
+    );
     walk(&disk, 1, Row::Earlier).unwrap();
     assert_eq!(current(&disk).as_deref(), Some("a"));
 }
@@ -280,8 +349,26 @@ fn a_state_that_came_back_by_undo_is_no_other_state() {
     walk(&disk, 1, Row::Earlier).unwrap();
     save_text(&disk, 3, "not b").unwrap();
     let target = target();
-    let lost = save(&Shelf { fs: &disk, target: &target }, 3, b, &contents("from b"));
-    assert!(matches!(lost, Err(Error::Conflict { found: Some(3), expected: Some(2), .. })), "{lost:?}");
+    let lost = save(
+        &Shelf {
+            fs: &disk,
+            target: &target,
+        },
+        3,
+        b,
+        &contents("from b"),
+    );
+    assert!(
+        matches!(
+            lost,
+            Err(Error::Conflict {
+                found: Some(3),
+                expected: Some(2),
+                ..
+            })
+        ),
+        "{lost:?}"
+    );
 }
 
 #[test]

@@ -213,10 +213,16 @@ impl Shelf<'_> {
             return Ok(());
         }
         let taken = self.numbers(row)?;
-        let run = taken.iter().zip(1..keep).take_while(|&(&number, expected)| number == expected);
+        let run = taken
+            .iter()
+            .zip(1..keep)
+            .take_while(|&(&number, expected)| number == expected);
         let run = run.count();
         let full = run + 1 >= keep;
-        for &number in taken.iter().filter(|&&number| number > keep || full && number == keep) {
+        for &number in taken
+            .iter()
+            .filter(|&&number| number > keep || full && number == keep)
+        {
             self.remove(&self.slot(row, number))?;
         }
         if keep == 0 {

@@ -196,9 +196,11 @@ pub(super) fn travel(shelf: &Shelf<'_>, keep: usize, steps: usize, row: Row) -> 
     let there = !matches!(current, Ok(None));
     let way = shelf.way(row, current.ok().flatten(), steps)?;
     let Some((&(last, stamp), passed)) = way.split_last().filter(|_| way.len() == steps) else {
-        let found = format!("{steps} steps");
-        let expected = format!("1 to {}, as many whole saves lie that way", way.len());
-        return Err(Error::invalid("steps", found, expected).at(&target.path));
+        let expected = match way.len() {
+            0 => "none, for no whole save lies that way".to_owned(),
+            n => format!("1 to {n}, for so many whole saves lie that way"),
+        };
+        return Err(Error::invalid("steps", steps.to_string(), expected).at(&target.path));
     };
     let other = match row {
         Row::Earlier => Row::Undone,

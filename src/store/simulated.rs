@@ -60,10 +60,18 @@ pub(super) struct Disk {
     state: RefCell<State>,
     acts: Cell<usize>,
     fault: Cell<Option<Fault>>,
-    pub(super) without_links: bool,
+    without_links: bool,
 }
 
 impl Disk {
+    /// An empty disk, with or without hard links.
+    pub(super) fn new(without_links: bool) -> Self {
+        Self {
+            without_links,
+            ..Self::default()
+        }
+    }
+
     /// Arms a fault, counted from the next act.
     pub(super) fn arm(&self, fault: Fault) {
         self.acts.set(0);
@@ -77,7 +85,11 @@ impl Disk {
 
     /// The same disk as it is now, with no fault armed.
     pub(super) fn copy(&self) -> Self {
-        Self { state: self.state.clone(), without_links: self.without_links, ..Self::default() }
+        Self {
+            state: self.state.clone(),
+            without_links: self.without_links,
+            ..Self::default()
+        }
     }
 
     /// How many changes of the folder are not synced.
@@ -90,7 +102,11 @@ impl Disk {
         let mut state = self.state.borrow().clone();
         state.names = state.durable.clone();
         let pending = std::mem::take(&mut state.pending);
-        for (_, change) in pending.into_iter().enumerate().filter(|(i, _)| kept >> i & 1 == 1) {
+        for (_, change) in pending
+            .into_iter()
+            .enumerate()
+            .filter(|(i, _)| kept >> i & 1 == 1)
+        {
             apply(&mut state.names, &change);
         }
         state.durable = state.names.clone();
@@ -105,7 +121,11 @@ impl Disk {
             }
             content.durable = content.now.clone();
         }
-        Self { state: RefCell::new(state), without_links: self.without_links, ..Self::default() }
+        Self {
+            state: RefCell::new(state),
+            without_links: self.without_links,
+            ..Self::default()
+        }
     }
 
     /// What a name stands for.
@@ -122,7 +142,10 @@ impl Disk {
     /// Puts a durable file there, whatever was there before.
     pub(super) fn put(&self, path: &Path, bytes: &[u8]) {
         let mut state = self.state.borrow_mut();
-        let content = Content { now: bytes.to_vec(), durable: bytes.to_vec() };
+        let content = Content {
+            now: bytes.to_vec(),
+            durable: bytes.to_vec(),
+        };
         state.contents.push(content);
         let id = state.contents.len() - 1;
         state.names.insert(path.to_owned(), id);
@@ -209,7 +232,10 @@ impl FileSystem for Disk {
     }
 
     fn names(&self, _folder: &Path) -> io::Result<Vec<OsString>> {
-        let names = self.paths().into_iter().filter_map(|path| path.file_name().map(Into::into));
+        let names = self
+            .paths()
+            .into_iter()
+            .filter_map(|path| path.file_name().map(Into::into));
         Ok(names.collect())
     }
 
@@ -239,8 +265,14 @@ impl Write for Open<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let granted = self.disk.act();
         // The power goes, or the disk fills, in the middle of it.
-        let part = if granted.is_ok() { bytes } else { &bytes[..bytes.len() / 2] };
-        self.disk.state.borrow_mut().contents[self.id].now.extend_from_slice(part);
+        let part = if granted.is_ok() {
+            bytes
+        } else {
+            &bytes[..bytes.len() / 2]
+        };
+        self.disk.state.borrow_mut().contents[self.id]
+            .now
+            .extend_from_slice(part);
         granted.map(|()| bytes.len())
     }
 

@@ -8,7 +8,10 @@ fn unreadable_photos_are_named_counted_and_skipped() {
     std::fs::copy(photo("cat.jpg"), bench.path("cat.jpg")).unwrap();
     bench.write("photos/b-text.jpg", "no picture at all");
     bench.write("photos/c-empty.png", "");
-    bench.write("photos/deep/d-cut.jpg", &std::fs::read(photo("cat.jpg")).unwrap()[..9000]);
+    bench.write(
+        "photos/deep/d-cut.jpg",
+        &std::fs::read(photo("cat.jpg")).unwrap()[..9000],
+    );
     std::fs::copy(photo("cat.jpg"), bench.path("photos/a.jpg")).unwrap();
     let run = bench.run(["classify", "photos", "--labels", "cat, dog"]);
     assert_eq!(run.status, 1);
@@ -16,7 +19,9 @@ fn unreadable_photos_are_named_counted_and_skipped() {
     for name in ["b-text.jpg", "c-empty.png", "d-cut.jpg", "3 of 4 photos"] {
         assert!(run.err.contains(name), "{name}: {}", run.err);
     }
-    let lines = bench.run(["classify", "photos", "--labels", "cat, dog", "--json"]).json();
+    let lines = bench
+        .run(["classify", "photos", "--labels", "cat, dog", "--json"])
+        .json();
     assert_eq!(lines.iter().filter(|l| l["error"].is_string()).count(), 3);
 }
 
@@ -24,19 +29,42 @@ fn unreadable_photos_are_named_counted_and_skipped() {
 fn missing_things_are_named() {
     let bench = Bench::new();
     let run = bench.run(["classify", "nothing.jpg", "--labels", "cat"]);
-    assert!(run.status == 1 && run.err.contains("nothing.jpg"), "{}", run.err);
+    assert!(
+        run.status == 1 && run.err.contains("nothing.jpg"),
+        "{}",
+        run.err
+    );
     std::fs::create_dir(bench.path("empty")).unwrap();
     let run = bench.run(["classify", "empty", "--labels", "cat"]);
-    assert!(run.status == 1 && run.err.contains("no photo"), "{}", run.err);
-    let run = bench.run(["classify", &photo("cat.jpg"), "--labels", "cat", "--model", "no.ecmodel"]);
-    assert!(run.status == 1 && run.err.contains("no.ecmodel"), "{}", run.err);
+    assert!(
+        run.status == 1 && run.err.contains("no photo"),
+        "{}",
+        run.err
+    );
+    let run = bench.run([
+        "classify",
+        &photo("cat.jpg"),
+        "--labels",
+        "cat",
+        "--model",
+        "no.ecmodel",
+    ]);
+    assert!(
+        run.status == 1 && run.err.contains("no.ecmodel"),
+        "{}",
+        run.err
+    );
 }
 
 #[test]
 fn no_names_is_a_usage_error_that_says_what_to_do() {
     let run = Bench::new().run(["classify", &photo("cat.jpg")]);
     assert_eq!(run.status, 2);
-    assert!(run.err.contains("--labels") && run.err.contains("classes add"), "{}", run.err);
+    assert!(
+        run.err.contains("--labels") && run.err.contains("classes add"),
+        "{}",
+        run.err
+    );
 }
 
 #[test]
@@ -45,10 +73,18 @@ fn files_of_the_wrong_kind_are_refused_by_what_they_are() {
     bench.run(["classes", "add", "cat"]).ok();
     let classifier = bench.path(".local/share/edgeclip/default.ecclass");
     let run = bench.run(["model", "inspect", classifier.to_str().unwrap()]);
-    assert!(run.status == 1 && run.err.contains("a classifier"), "{}", run.err);
+    assert!(
+        run.status == 1 && run.err.contains("a classifier"),
+        "{}",
+        run.err
+    );
     let model = repository("models/starter.ecmodel");
     let run = bench.run(["classes", "list", "--classifier", &model]);
-    assert!(run.status == 1 && run.err.contains("a model bundle"), "{}", run.err);
+    assert!(
+        run.status == 1 && run.err.contains("a model bundle"),
+        "{}",
+        run.err
+    );
     let run = bench.run(["model", "verify", &photo("cat.jpg")]);
     assert!(run.status == 1 && run.err.contains("JPEG"), "{}", run.err);
 }
@@ -61,7 +97,11 @@ fn a_damaged_model_is_found_and_named() {
     bytes[middle] ^= 1;
     let path = bench.write("bent.ecmodel", bytes);
     let run = bench.run(["model", "verify", path.to_str().unwrap()]);
-    assert!(run.status == 1 && run.err.contains("damaged"), "{}", run.err);
+    assert!(
+        run.status == 1 && run.err.contains("damaged"),
+        "{}",
+        run.err
+    );
     bench.run(["model", "verify"]).ok();
 }
 
@@ -85,7 +125,11 @@ fn a_failed_import_leaves_what_stood_there() {
     ] {
         bench.write("parts/bundle.toml", manifest(extra));
         let run = bench.run(["model", "import", "parts", "-o", out.to_str().unwrap()]);
-        assert!(run.status == 1 && run.err.contains(word), "{extra}: {}", run.err);
+        assert!(
+            run.status == 1 && run.err.contains(word),
+            "{extra}: {}",
+            run.err
+        );
         assert_eq!(std::fs::read(&out).unwrap(), b"precious");
     }
 }
@@ -94,10 +138,16 @@ fn a_failed_import_leaves_what_stood_there() {
 fn hostile_names_cannot_steer_the_terminal() {
     let bench = Bench::new();
     std::fs::copy(photo("cat.jpg"), bench.path("a\u{1b}[31mb.jpg")).unwrap();
-    let run = bench.run(["classify", "a\u{1b}[31mb.jpg", "--labels", "cat, dog"]).ok();
+    let run = bench
+        .run(["classify", "a\u{1b}[31mb.jpg", "--labels", "cat, dog"])
+        .ok();
     assert!(!run.out.contains('\u{1b}'), "{:?}", run.out);
     let run = bench.run(["classify", &photo("cat.jpg"), "--labels", "c\u{1b}[2Jat"]);
-    assert!(run.status == 1 && !run.err.contains('\u{1b}'), "{:?}", run.err);
+    assert!(
+        run.status == 1 && !run.err.contains('\u{1b}'),
+        "{:?}",
+        run.err
+    );
 }
 
 #[test]

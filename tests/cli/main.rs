@@ -23,7 +23,9 @@ pub(crate) struct Run {
 
 impl Bench {
     pub(crate) fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap() }
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+        }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -40,7 +42,10 @@ impl Bench {
     /// The program with no settings but the home folder of this bench.
     pub(crate) fn program(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_edgeclip"));
-        command.current_dir(self.folder.path()).env_clear().env("HOME", self.folder.path());
+        command
+            .current_dir(self.folder.path())
+            .env_clear()
+            .env("HOME", self.folder.path());
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.stdin(Stdio::null());
         command
@@ -53,13 +58,20 @@ impl Bench {
 
 pub(crate) fn finish(output: Output) -> Run {
     let text = |bytes| String::from_utf8(bytes).expect("the program writes UTF-8");
-    Run { status: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
+    Run {
+        status: output.status.code().unwrap_or(-1),
+        out: text(output.stdout),
+        err: text(output.stderr),
+    }
 }
 
 impl Run {
     /// The lines of `--json`.
     pub(crate) fn json(&self) -> Vec<serde_json::Value> {
-        self.out.lines().map(|l| serde_json::from_str(l).unwrap()).collect()
+        self.out
+            .lines()
+            .map(|l| serde_json::from_str(l).unwrap())
+            .collect()
     }
 
     #[track_caller]
@@ -74,5 +86,9 @@ pub(crate) fn photo(name: &str) -> String {
 }
 
 pub(crate) fn repository(path: &str) -> String {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path).to_str().unwrap().to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join(path)
+        .to_str()
+        .unwrap()
+        .to_owned()
 }

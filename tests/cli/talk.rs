@@ -5,16 +5,34 @@ use super::{Bench, photo};
 #[test]
 fn every_verb_has_help_that_shows_its_flags() {
     let bench = Bench::new();
-    for verb in ["classify", "embed", "classes", "model", "bench", "config", "completions", "man"] {
+    for verb in [
+        "classify",
+        "embed",
+        "classes",
+        "model",
+        "bench",
+        "config",
+        "completions",
+        "man",
+    ] {
         let run = bench.run([verb, "--help"]).ok();
-        assert!(run.out.contains("Usage: edgeclip") && run.out.contains("--json"), "{verb}: {}", run.out);
+        assert!(
+            run.out.contains("Usage: edgeclip") && run.out.contains("--json"),
+            "{verb}: {}",
+            run.out
+        );
     }
 }
 
 #[test]
 fn wrong_usage_exits_with_two() {
     let bench = Bench::new();
-    for args in [&["clasify"][..], &["classify"], &["classify", "x.jpg", "--top", "many"], &["bench", "--size", "9"]] {
+    for args in [
+        &["clasify"][..],
+        &["classify"],
+        &["classify", "x.jpg", "--top", "many"],
+        &["bench", "--size", "9"],
+    ] {
         assert_eq!(bench.run(args).status, 2, "{args:?}");
     }
 }
@@ -23,18 +41,37 @@ fn wrong_usage_exits_with_two() {
 fn man_page_and_completions_name_the_verbs() {
     let bench = Bench::new();
     let man = bench.run(["man"]).ok().out;
-    assert!(man.contains(".TH edgeclip") && man.contains("classify"), "{man}");
+    assert!(
+        man.contains(".TH edgeclip") && man.contains("classify"),
+        "{man}"
+    );
     for shell in ["bash", "zsh", "fish"] {
-        assert!(bench.run(["completions", shell]).ok().out.contains("classify"), "{shell}");
+        assert!(
+            bench
+                .run(["completions", shell])
+                .ok()
+                .out
+                .contains("classify"),
+            "{shell}"
+        );
     }
 }
 
 #[test]
 fn guessed_names_are_said_and_quiet_is_quiet() {
     let bench = Bench::new();
-    let args = ["classify", &photo("cat.jpg"), "--labels", "cat, wombat in a hat"];
+    let args = [
+        "classify",
+        &photo("cat.jpg"),
+        "--labels",
+        "cat, wombat in a hat",
+    ];
     let run = bench.run(args).ok();
-    assert!(run.err.contains("wombat in a hat") && run.err.contains("estimated"), "{}", run.err);
+    assert!(
+        run.err.contains("wombat in a hat") && run.err.contains("estimated"),
+        "{}",
+        run.err
+    );
     let run = bench.run(args.into_iter().chain(["--quiet"])).ok();
     assert_eq!(run.err, "");
     let run = bench.run(args.into_iter().chain(["-v"])).ok();
@@ -43,8 +80,17 @@ fn guessed_names_are_said_and_quiet_is_quiet() {
 
 #[test]
 fn names_that_nothing_knows_list_the_nearest() {
-    let run = Bench::new().run(["classify", &photo("cat.jpg"), "--labels", "\u{732b}\u{72ac}"]);
-    assert!(run.status == 1 && run.err.contains("nearest") && run.err.contains("make text"), "{}", run.err);
+    let run = Bench::new().run([
+        "classify",
+        &photo("cat.jpg"),
+        "--labels",
+        "\u{732b}\u{72ac}",
+    ]);
+    assert!(
+        run.status == 1 && run.err.contains("nearest") && run.err.contains("make text"),
+        "{}",
+        run.err
+    );
 }
 
 #[test]
@@ -57,5 +103,12 @@ fn the_model_says_what_it_is() {
     assert!(model["about"].as_str().unwrap().contains("not CLIP"));
     let licences = bench.run(["model", "inspect", "--licences"]).ok().out;
     assert!(licences.contains("Apache License") && licences.contains("WordNet"));
-    assert!(bench.run(["model", "inspect", "--vocabulary"]).ok().out.lines().any(|l| l.starts_with("mug")));
+    assert!(
+        bench
+            .run(["model", "inspect", "--vocabulary"])
+            .ok()
+            .out
+            .lines()
+            .any(|l| l.starts_with("mug"))
+    );
 }
