@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench preprocess`. With EDGECLIP_PYTHON set (Pillow 11.3.0 and numpy) Pillow
 //! runs in turns with us; the ratios say how many times longer it takes. Decoding is not timed.
-#![allow(clippy::print_stdout, clippy::unwrap_used)]
+#![allow(clippy::unwrap_used)]
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};

@@ -1,5 +1,7 @@
 //! Names to weights, weights to answers, answers kept in files.
 
+#![allow(clippy::unwrap_used)]
+
 use edgeclip::bundle::{Bundle, Card, Contents, Score, ScoreForm, VocabularyName};
 use edgeclip::preprocess::{Filter, Preprocess, Resize};
 use edgeclip::store::{Envelope, Kind};

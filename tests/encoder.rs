@@ -1,5 +1,7 @@
 //! Encoders: small ONNX graphs made here, good and bad, and the shipped one beside ONNX Runtime.
 
+#![allow(clippy::unwrap_used)]
+
 use edgeclip::bundle::{Bundle, Card, Contents, EncoderForm, Score, ScoreForm};
 use edgeclip::preprocess::{Filter, Preprocess, Resize};
 use edgeclip::{Encoder, Frame};

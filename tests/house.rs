@@ -1,6 +1,8 @@
 //! The house rules that a machine can check: which module may use which, who names which
 //! foreign crate, and that every shipped configuration and example works.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

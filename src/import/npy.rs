@@ -66,7 +66,7 @@ pub fn write_npy(out: &mut dyn Write, matrix: ArrayView2<'_, f32>) -> std::io::R
     let mut header =
         format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {columns}), }}");
     // The data starts at a multiple of 64, as the format asks.
-    while (MAGIC.len() + 4 + header.len() + 1) % 64 != 0 {
+    while !(MAGIC.len() + 4 + header.len() + 1).is_multiple_of(64) {
         header.push(' ');
     }
     header.push('\n');

@@ -163,11 +163,23 @@ fn a_cut_at_any_act_of_a_save_leaves_the_old_or_the_new_file() {
                             "{listed:?} misses some of {earlier:?}"
                         );
                     }
+                    steps_back_lead_elsewhere(disk);
                     continues(disk);
                 },
             );
             assert!(cuts > 20);
         }
+    }
+}
+
+/// No step of undo leads to the same state again, though a cut may leave it there twice.
+fn steps_back_lead_elsewhere(disk: &Disk) {
+    let disk = disk.copy();
+    let mut before = current(&disk);
+    while walk(&disk, 1, Row::Earlier).is_ok() {
+        let now = current(&disk);
+        assert!(now.is_some() && now != before, "{now:?} twice");
+        before = now;
     }
 }
 
@@ -308,6 +320,12 @@ fn undo_and_redo_walk_the_same_road() {
     assert!(
         walk(&disk, 1, Row::Undone).is_err(),
         "a new save ends what can be redone"
+    );
+    let left = disk.paths();
+    assert!(
+        left.iter()
+            .all(|path| !path.to_string_lossy().contains(".undone.")),
+        "{left:?}"
     );
     walk(&disk, 1, Row::Earlier).unwrap();
     assert_eq!(current(&disk).as_deref(), Some("c"));

@@ -1,5 +1,7 @@
 //! The program as people run it: real photos, the shipped model, what they see.
 
+#![allow(clippy::unwrap_used)]
+
 mod bad_input;
 mod classes;
 mod recognise;

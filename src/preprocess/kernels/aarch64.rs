@@ -1,4 +1,5 @@
-//! NEON bodies, on split weights as the x86-64 ones. Every aarch64 has NEON.
+//! NEON bodies, on split weights as the x86-64 ones. Every aarch64 that this
+//! crate is built for has NEON.
 #![allow(unsafe_code)]
 
 use std::arch::aarch64::{
@@ -26,7 +27,12 @@ const FINE: i32 = FINE_BITS as i32;
 const SPREAD: [u8; LOAD] = [0, 1, 2, 99, 3, 4, 5, 99, 6, 7, 8, 99, 9, 10, 11, 99];
 
 /// The horizontal pass.
-pub(super) fn across(source: &[u8], stride: usize, taps: &Taps, out: &mut [u8]) {
+///
+/// # Safety
+///
+/// The machine has NEON.
+#[target_feature(enable = "neon")]
+pub(super) unsafe fn across(source: &[u8], stride: usize, taps: &Taps, out: &mut [u8]) {
     let out_row = taps.len() * PIXEL_BYTES;
     let whole = out.len() / (ROWS * out_row) * ROWS;
     let (blocks, rest) = out.split_at_mut(whole * out_row);
@@ -39,6 +45,7 @@ pub(super) fn across(source: &[u8], stride: usize, taps: &Taps, out: &mut [u8]) 
 }
 
 /// `N` rows of the horizontal pass, packed in `out`.
+#[target_feature(enable = "neon")]
 fn across_rows<const N: usize>(source: &[u8], stride: usize, taps: &Taps, out: &mut [u8]) {
     let out_row = out.len() / N;
     let rows: [&[u8]; N] = std::array::from_fn(|n| &source[n * stride..]);
@@ -72,6 +79,7 @@ fn across_rows<const N: usize>(source: &[u8], stride: usize, taps: &Taps, out: &
 /// # Safety
 ///
 /// From each pointer on, 16 bytes can be read at every multiple of 12 below `12 × split.len()`.
+#[target_feature(enable = "neon")]
 unsafe fn weigh<const N: usize>(rows: [*const u8; N], split: &[[i16; 2 * BLOCK]]) -> [u32; N] {
     let mut coarse_sums = [vdupq_n_s32(0); N];
     let mut fine_sums = [vdupq_n_s32(0); N];
@@ -112,8 +120,13 @@ unsafe fn weigh<const N: usize>(rows: [*const u8; N], split: &[[i16; 2 * BLOCK]]
     })
 }
 
-/// The vertical pass for one row; all weighed rows lie inside the source.
-pub(super) fn down(source: &[u8], stride: usize, window: &Window<'_>, out: &mut [u8]) {
+/// The vertical pass for one row.
+///
+/// # Safety
+///
+/// The machine has NEON, and all weighed rows lie inside the source.
+#[target_feature(enable = "neon")]
+pub(super) unsafe fn down(source: &[u8], stride: usize, window: &Window<'_>, out: &mut [u8]) {
     let whole = out.len() / CHUNK * CHUNK;
     for at in (0..whole).step_by(CHUNK) {
         let first = window.start * stride + at;
@@ -134,6 +147,7 @@ pub(super) fn down(source: &[u8], stride: usize, window: &Window<'_>, out: &mut 
 ///
 /// From the pointer on, 16 bytes can be read at every multiple of `stride` below
 /// `stride × window.weights.len()`.
+#[target_feature(enable = "neon")]
 unsafe fn weigh_rows(first: *const u8, stride: usize, window: &Window<'_>) -> uint8x16_t {
     let mut coarse_sums = [vdupq_n_s32(0); 4];
     let mut fine_sums = [vdupq_n_s32(0); 4];
@@ -158,6 +172,7 @@ unsafe fn weigh_rows(first: *const u8, stride: usize, window: &Window<'_>) -> ui
 }
 
 /// 16 bytes to twice eight 16-bit lanes.
+#[target_feature(enable = "neon")]
 fn widen(bytes: uint8x16_t) -> [int16x8_t; 2] {
     [
         vreinterpretq_s16_u16(vmovl_u8(vget_low_u8(bytes))),
@@ -166,11 +181,13 @@ fn widen(bytes: uint8x16_t) -> [int16x8_t; 2] {
 }
 
 /// Coarse and fine sums to whole ones.
+#[target_feature(enable = "neon")]
 fn join(coarse: int32x4_t, fine: int32x4_t) -> int32x4_t {
     vaddq_s32(vshlq_n_s32::<FINE>(coarse), fine)
 }
 
 /// Eight sums to eight bytes.
+#[target_feature(enable = "neon")]
 fn to_levels(low: int32x4_t, high: int32x4_t) -> uint8x8_t {
     let half = vdupq_n_s32(HALF);
     let low = vqmovn_s32(vshrq_n_s32::<SHIFT>(vaddq_s32(low, half)));

@@ -70,8 +70,9 @@ pub(super) fn across(source: &[u8], stride: usize, taps: &Taps, out: &mut [u8]) 
         // SAFETY: AVX2 was detected; rows lie inside the source, checked above.
         #[cfg(target_arch = "x86_64")]
         Body::Avx2 => unsafe { x86_64::across(source, stride, taps, out) },
+        // SAFETY: every aarch64 target has NEON; rows lie inside the source, checked above.
         #[cfg(target_arch = "aarch64")]
-        Body::Neon => aarch64::across(source, stride, taps, out),
+        Body::Neon => unsafe { aarch64::across(source, stride, taps, out) },
         #[cfg(not(target_arch = "aarch64"))]
         Body::Portable => portable::across(source, stride, taps, out),
     }
@@ -92,8 +93,9 @@ pub(super) fn down(source: &[u8], stride: usize, window: &Window<'_>, out: &mut 
         // SAFETY: AVX2 was detected; rows lie inside the source, checked above.
         #[cfg(target_arch = "x86_64")]
         Body::Avx2 => unsafe { x86_64::down(source, stride, window, out) },
+        // SAFETY: every aarch64 target has NEON; rows lie inside the source, checked above.
         #[cfg(target_arch = "aarch64")]
-        Body::Neon => aarch64::down(source, stride, window, out),
+        Body::Neon => unsafe { aarch64::down(source, stride, window, out) },
         #[cfg(not(target_arch = "aarch64"))]
         Body::Portable => portable::down(source, stride, window, out),
     }
