@@ -29,7 +29,7 @@ venv)
     say "making a Python environment in $dir"
     python3 -m venv "$dir" 2>/dev/null || { rm -rf "$dir"; install python3-venv; python3 -m venv "$dir"; }
   fi
-  say "installing the references that tests compare with into $dir: $(tr '\n' ' ' <"$requirements")"
+  say "installing the references that tests compare with into $dir: $(grep -v "^#" "$requirements" | tr "\n" " ")"
   "$dir/bin/pip" install -q --disable-pip-version-check -r "$requirements"
   ;;
 *) say "unknown part $1"; exit 2 ;;

@@ -390,6 +390,22 @@ fn a_state_that_came_back_by_undo_is_no_other_state() {
 }
 
 #[test]
+fn another_file_of_the_same_generation_is_another_state() {
+    let disk = disk(false, &["a"]);
+    let base = stamp(&disk);
+    let other = contents("b").generation(1).to_bytes().unwrap();
+    disk.put(Path::new(NAME), &other);
+    let target = target();
+    let shelf = Shelf {
+        fs: &disk,
+        target: &target,
+    };
+    let lost = save(&shelf, 3, base, &contents("from a")).unwrap_err();
+    let words = "found another generation 1, expected generation 1";
+    assert!(lost.to_string().contains(words), "{lost}");
+}
+
+#[test]
 fn only_the_newest_are_kept() {
     let disk = disk(false, &["a", "b", "c", "d", "e", "f"]);
     assert_eq!(listed(&disk), texts(&["c", "d", "e", "f"]));

@@ -25,7 +25,7 @@ pub const ALIGNMENT: usize = 64;
 
 pub(super) const HEADER_LEN: usize = 64;
 pub(super) const ENTRY_LEN: usize = 64;
-/// Where the checksum of the header lies; it and all that stands before `KIND` never move.
+/// Where the checksum of the header lies; it, the magic and the version never move.
 const HEADER_CRC: usize = 60;
 
 /// What an envelope holds.

@@ -229,7 +229,7 @@ fn temporaries_of_dead_processes_are_swept_and_those_of_living_ones_are_not() {
         std::fs::write(folder.path().join(name), b"half").unwrap();
     }
     count_up(&path);
-    assert_eq!(litter(&folder), [living.clone()]);
+    assert_eq!(litter(&folder), std::slice::from_ref(&living));
     let old = std::time::SystemTime::now() - Duration::from_secs(3601);
     let file = std::fs::File::options()
         .write(true)
