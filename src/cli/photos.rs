@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::args;
+use super::settings::{Set, Source};
 use crate::bundle::Bundle;
 use crate::encoder::{Encoder, Feature, resolve_threads};
 use crate::error::{Error, Result};
@@ -92,9 +93,15 @@ pub(super) struct Encoded {
     pub(super) took: Duration,
 }
 
-/// Opens the encoder for `photos` photos: threads within a frame for one, a frame a thread for many.
-pub(super) fn open_encoder(bundle: &Bundle, photos: usize, threads: usize) -> Result<Encoder> {
-    Encoder::open(bundle, if photos > 1 { 1 } else { threads })
+/// Opens the encoder for `photos` photos. Many go one to a thread; a single one is split among
+/// threads only if somebody asked for them, since tract's products gain little from it.
+pub(super) fn open_encoder(
+    bundle: &Bundle,
+    photos: usize,
+    threads: &Set<usize>,
+) -> Result<Encoder> {
+    let asked = photos == 1 && threads.source != Source::Default;
+    Encoder::open(bundle, if asked { threads.value } else { 1 })
 }
 
 /// Encodes `photos` and hands each result over in the order of the list.

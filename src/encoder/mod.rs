@@ -102,6 +102,9 @@ impl std::fmt::Debug for Encoder {
 impl Encoder {
     /// Opens and optimises the image encoder of `bundle` for `threads` threads a frame (0: all cores).
     ///
+    /// One thread a frame and a [`fork`](Self::fork) a core serve many frames best; more threads
+    /// within a frame pay only for encoders with large products.
+    ///
     /// # Errors
     /// The bundle has no image encoder, this build cannot open its form, or the graph is no
     /// image encoder of the stated width; the words say what was found.
