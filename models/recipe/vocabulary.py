@@ -102,8 +102,14 @@ def irregular_plurals(words, name):
             yield plural if name in words.plurals else f"{head} {plural}".strip()
 
 
-def is_latin(name):
-    return re.fullmatch(r"[A-Z][a-z]+ [a-z]+", name) is not None
+def last_word(name):
+    return name.split()[-1].lower()
+
+
+def is_latin(name, ends):
+    """A species' Latin name ("Felis catus"), which people do not type; not "Siamese cat", whose
+    last word ends another name of the same thing too."""
+    return re.fullmatch(r"[A-Z][a-z]+ [a-z]+", name) is not None and last_word(name) not in ends
 
 
 class Vocabulary:
@@ -127,7 +133,8 @@ class Vocabulary:
         for name, (offset, _) in self.entries.items():
             synonyms = words.synsets[offset].words if offset else ()
             more = [w for w in synonyms if usual(words, w, offset) and not re.search(r"\d", w)]
-            more = [w for w in more if len(w) > 2 and not is_dropped(w) and not re.match("[A-Z][a-z]+ [a-z]+$", w)]
+            ends = {last_word(w) for w in (name, *more) if w == w.lower() or w == name}
+            more = [w for w in more if len(w) > 2 and not self.is_dropped(w) and not is_latin(w, ends)]
             known = [name, *by_hand[name], *more]
             more += [other for word in known for other in respelled(word)]
             more += [plural for word in known for plural in irregular_plurals(words, word)]
