@@ -12,6 +12,7 @@ from space import SCORE_SCALE, TEMPLATES
 ABOUT = "EfficientNet-Lite0 in the space of a sentence encoder, for trying things out; not CLIP"
 WORDNET = ("WordNet 3.0 licence", "LICENSE-WordNet.txt", "names and aliases of the vocabulary")
 MODELS = ("Apache License 2.0", "LICENSE-Apache-2.0.txt", "weights of EfficientNet-Lite0 and all-MiniLM-L6-v2")
+NOTICE = ("EfficientNet-Lite0 notice", "LICENSE-EfficientNet-Lite.txt", "copyright of the EfficientNet-Lite0 weights")
 NAMES = ("MIT License (open_clip)", "LICENSE-open_clip.txt", "names of the ImageNet classes")
 
 
@@ -50,8 +51,8 @@ def licence_texts(packages):
     wordnet = "\n".join(line.strip().removeprefix(".").rstrip() for line in wordnet.splitlines()).strip() + "\n"
     open_clip = next(packages.glob("py/open_clip_torch-*.dist-info/licenses/LICENSE")).read_text()
     apache = next(packages.glob("py/timm-*.dist-info/licenses/LICENSE")).read_text()
-    # timm's copy of the licence has its own name filled in at the end; the text before is the licence's.
-    return {WORDNET[1]: wordnet, MODELS[1]: apache, NAMES[1]: open_clip}
+    notice = next(packages.glob("py/efficientnet_lite0*.dist-info/LICENSE")).read_text()
+    return {WORDNET[1]: wordnet, MODELS[1]: apache, NAMES[1]: open_clip, NOTICE[1]: notice}
 
 
 def write(folder, packages, source, text, tokenizer, exact, image=None, vocabulary=None, vectors=None):
@@ -63,6 +64,7 @@ def write(folder, packages, source, text, tokenizer, exact, image=None, vocabula
     shutil.copy(tokenizer, fresh / "tokenizer.json")
     licences = [MODELS, NAMES]
     if image:
+        licences.append(NOTICE)
         shutil.copy(image, fresh / "image.onnx")
     if vocabulary:
         licences.append(WORDNET)

