@@ -60,7 +60,9 @@ text: build ## install the exact sentence encoder beside the starter, for names 
 	$(PROGRAM) model import models/recipe/work/starter-text -o models/starter-text.ecmodel
 
 accuracy: build venv ## figures of the starter on the photos below EDGECLIP_DATA
-	$(PYTHON) tests/parity/accuracy.py $(PROGRAM)
+	@test -d models/recipe/work/starter-f32 || { echo "accuracy: run make starter first, for the f32 bundle" >&2; exit 1; }
+	$(PROGRAM) model import models/recipe/work/starter-f32 -o target/starter-f32.ecmodel >/dev/null
+	$(PYTHON) tests/parity/accuracy.py $(PROGRAM) target/starter-f32.ecmodel models/starter.ecmodel
 
 clean: ## remove what was built
 	$(CARGO) clean
