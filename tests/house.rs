@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Each module may use those that stand before it.
-const ORDER: [&str; 11] = [
+const ORDER: [&str; 12] = [
     "error",
     "store",
     "frame",
@@ -20,16 +20,20 @@ const ORDER: [&str; 11] = [
     "import",
     "head",
     "classifier",
+    "eval",
     "cli",
 ];
 
 /// Foreign crates that only some modules may name.
-const RESERVED: [(&str, &[&str]); 9] = [
+const RESERVED: [(&str, &[&str]); 12] = [
     ("tract_core", &["encoder", "text", "import"]),
     ("tract_onnx", &["encoder", "text", "import"]),
     ("tract_linalg", &["encoder"]),
     ("tokenizers", &["text"]),
     ("image", &["frame"]),
+    ("exif", &["frame"]),
+    ("safetensors", &["eval"]),
+    ("embedded_graphics", &["eval"]),
     ("memmap2", &["store"]),
     ("clap", &["cli"]),
     ("indicatif", &["cli"]),

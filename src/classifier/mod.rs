@@ -1,21 +1,33 @@
 //! Classifiers, `NAME.ecclass`: all that is learned, as one value that is swapped whole.
 //!
 //! A classifier names its feature space, not a file: a repacked or requantized bundle of the
-//! same space keeps it, another space is refused. Changing one gives a new one; saving goes
-//! through [`store::Saver`](crate::store::Saver), which keeps what stood there before and
-//! refuses to overwrite what somebody else saved in the meantime.
+//! same space keeps it, another space is refused. Changing one gives a new one, through a
+//! [`Draft`] where several changes belong together; saving goes through
+//! [`store::Saver`](crate::store::Saver), which keeps what stood there before and refuses to
+//! overwrite what somebody else saved in the meantime.
 
+mod audit;
+mod change;
+mod decide;
+mod draft;
 mod file;
+mod shot;
 
-use ndarray::{Array2, ArrayView2, Axis};
+use half::f16;
+use ndarray::{Array2, ArrayView2};
 use serde::{Deserialize, Serialize};
 
+pub use audit::{Audit, ClassAudit, Doubt, Twins};
+pub use change::Change;
+pub use decide::{Answer, Decision};
+pub use draft::Draft;
+pub use shot::{NewShot, Shot, Source};
+
 use crate::bundle::{Bundle, FeatureSpace, Score};
-use crate::encoder::Feature;
 use crate::error::{Error, Result};
-use crate::head;
+use crate::head::{self, Learned, Settings};
 use crate::store::Stamp;
-use crate::text::{self, Label, Origin, TextWeights};
+use crate::text::{Label, TextWeights};
 
 /// One class: what answers call it, and how its text weight came about.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,17 +64,6 @@ impl Class {
     }
 }
 
-/// One class with its score for a feature.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Answer<'a> {
-    /// The class's name.
-    pub label: &'a str,
-    /// The head's score: cosine times the bundle's scale.
-    pub score: f32,
-    /// Probability by the bundle's score form.
-    pub p: f32,
-}
-
 /// Classes of one feature space and how to tell them apart. Immutable: share it in an `Arc`.
 #[derive(Clone, Debug)]
 pub struct Classifier {
@@ -71,26 +72,48 @@ pub struct Classifier {
     score: Score,
     classes: Vec<Class>,
     next_id: u32,
+    /// K×D, a row of zeros where a class has no text weight.
     text: Array2<f32>,
+    shots: Vec<Shot>,
+    next_shot: u32,
+    /// N×D, as files hold them.
+    halves: Vec<f16>,
+    /// One a shot, empty where photos are not kept.
+    thumbnails: Vec<Vec<u8>>,
+    settings: Settings,
+    note: String,
+    learned: Option<Learned>,
     stamp: Option<Stamp>,
 }
 
 impl Classifier {
-    /// A zero-shot classifier of the labels in `weights`, for features of `bundle`.
-    ///
-    /// # Errors
-    /// The weights are of another feature space, or a label stands twice.
-    pub fn from_labels(bundle: &Bundle, weights: TextWeights) -> Result<Self> {
-        let empty = Self {
+    /// A classifier of `bundle`'s feature space with no class yet.
+    #[must_use]
+    pub fn empty(bundle: &Bundle) -> Self {
+        Self {
             feature_space: bundle.feature_space(),
             model: bundle.card().name.clone(),
             score: bundle.score(),
             classes: Vec::new(),
             next_id: 0,
             text: Array2::zeros((0, bundle.dim())),
+            shots: Vec::new(),
+            next_shot: 0,
+            halves: Vec::new(),
+            thumbnails: Vec::new(),
+            settings: Settings::default(),
+            note: String::new(),
+            learned: None,
             stamp: None,
-        };
-        empty.with_labels(weights)
+        }
+    }
+
+    /// A zero-shot classifier of the labels in `weights`, for features of `bundle`.
+    ///
+    /// # Errors
+    /// The weights are of another feature space, or a label stands twice.
+    pub fn from_labels(bundle: &Bundle, weights: TextWeights) -> Result<Self> {
+        Self::empty(bundle).with_labels(weights)
     }
 
     /// The same with the labels in `weights` added at the end.
@@ -98,69 +121,36 @@ impl Classifier {
     /// # Errors
     /// The weights are of another feature space, or a name is there already.
     pub fn with_labels(&self, weights: TextWeights) -> Result<Self> {
-        if weights.feature_space != self.feature_space {
-            let expected = format!("{}, the classifier's", self.feature_space);
-            return Err(Error::invalid(
-                "feature space of the names",
-                weights.feature_space.to_string(),
-                expected,
-            ));
-        }
-        let mut names: Vec<Label> = self.labels()?;
-        names.extend_from_slice(&weights.labels);
-        text::check(names)?;
-        let mut new = self.clone();
-        for (label, origin) in weights.labels.iter().zip(&weights.origins) {
-            new.classes.push(Class {
-                id: new.next_id,
-                name: label.name().to_owned(),
-                prompts: label.prompts().to_vec(),
-                estimated: matches!(origin, Origin::Estimated(_)),
-            });
-            new.next_id += 1;
-        }
-        new.text
-            .append(Axis(0), weights.weights.view())
-            .map_err(|_| {
-                let expected = format!("{}-wide rows", self.dim());
-                Error::invalid(
-                    "text weights",
-                    format!("{}-wide rows", weights.weights.ncols()),
-                    expected,
-                )
-            })?;
-        Ok(new)
+        let names: Vec<String> = weights.labels.iter().map(|l| format!("`{}`", l.name())).collect();
+        let mut draft = self.draft();
+        draft.add_labels(weights)?;
+        draft.learn(&format!("added {}", names.join(", ")))
     }
 
-    /// The same without the class `name`.
+    /// The same without the class `name`, its shots included.
     ///
     /// # Errors
     /// No such class, or it is the last one.
     pub fn without(&self, name: &str) -> Result<Self> {
-        let at = self.position(name)?;
-        if self.classes.len() == 1 {
-            return Err(Error::invalid(
-                "classes",
-                "none left",
-                "at least one class: add another first",
-            ));
-        }
-        let mut new = self.clone();
-        new.classes.remove(at);
-        new.text.remove_index(Axis(0), at);
-        Ok(new)
+        let mut draft = self.draft();
+        draft.remove_class(name)?;
+        draft.learn(&format!("removed `{name}`"))
     }
 
-    /// The same with the class `name` called `new_name`; its weight stays.
+    /// The same with the class `name` called `new_name`; what it looks like stays.
     ///
     /// # Errors
     /// No such class, a bad name, or one that is taken.
     pub fn renamed(&self, name: &str, new_name: &str) -> Result<Self> {
-        let at = self.position(name)?;
-        let mut new = self.clone();
-        new.classes[at].name = Label::new::<&str>(new_name, &[])?.name().to_owned();
-        text::check(new.labels()?)?;
-        Ok(new)
+        let mut draft = self.draft();
+        draft.rename(name, new_name)?;
+        draft.learn(&format!("called `{name}` `{new_name}`"))
+    }
+
+    /// Begins changes that are learned together.
+    #[must_use]
+    pub fn draft(&self) -> Draft {
+        Draft::of(self)
     }
 
     /// The classes in the order of the scores.
@@ -169,10 +159,47 @@ impl Classifier {
         &self.classes
     }
 
-    /// Text weights, K×D, unit rows.
+    /// Text weights, K×D, unit rows; a row of zeros where a class has none.
     #[must_use]
     pub fn text(&self) -> ArrayView2<'_, f32> {
         self.text.view()
+    }
+
+    /// All shots in the order in which they were learned.
+    #[must_use]
+    pub fn shots(&self) -> &[Shot] {
+        &self.shots
+    }
+
+    /// The small JPEG of the shot `id`, where photos are kept.
+    #[must_use]
+    pub fn thumbnail(&self, id: u32) -> Option<&[u8]> {
+        let at = self.shot_at(id).ok()?;
+        Some(&*self.thumbnails[at]).filter(|jpeg| !jpeg.is_empty())
+    }
+
+    /// Whether a photo is a shot already, by half the SHA-256 of its file.
+    #[must_use]
+    pub fn shot_of(&self, source: &Source) -> Option<&Shot> {
+        self.shots.iter().find(|s| s.source == *source)
+    }
+
+    /// How it learns.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// What was learned from the shots; `None` where there are none and names alone decide.
+    #[must_use]
+    pub fn learned(&self) -> Option<&Learned> {
+        self.learned.as_ref()
+    }
+
+    /// What the last change was for.
+    #[must_use]
+    pub fn note(&self) -> &str {
+        &self.note
     }
 
     /// Width D of the features that it takes.
@@ -215,51 +242,11 @@ impl Classifier {
         Err(Error::invalid("model for this classifier", found, expected))
     }
 
-    /// Scores of one feature, in class order, written over `scores`.
+    /// Position of the class `name`, whatever its case.
     ///
     /// # Errors
-    /// The feature is of another width.
-    pub fn scores_into(&self, feature: &Feature, scores: &mut Vec<f32>) -> Result<()> {
-        if feature.dim() != self.dim() {
-            return Err(Error::invalid(
-                "feature width",
-                feature.dim().to_string(),
-                self.dim().to_string(),
-            ));
-        }
-        head::zero_shot(feature, self.text.view(), self.score, scores);
-        Ok(())
-    }
-
-    /// The `top` best classes for one feature, best first.
-    ///
-    /// # Errors
-    /// The feature is of another width.
-    pub fn answers(&self, feature: &Feature, top: usize) -> Result<Vec<Answer<'_>>> {
-        let mut scores = Vec::new();
-        self.scores_into(feature, &mut scores)?;
-        let p = head::probabilities(&scores, self.score.form);
-        let mut order: Vec<usize> = (0..scores.len()).collect();
-        order.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]));
-        order.truncate(top);
-        Ok(order
-            .into_iter()
-            .map(|i| Answer {
-                label: &self.classes[i].name,
-                score: scores[i],
-                p: p[i],
-            })
-            .collect())
-    }
-
-    fn labels(&self) -> Result<Vec<Label>> {
-        self.classes
-            .iter()
-            .map(|c| Label::new(&c.name, &c.prompts))
-            .collect()
-    }
-
-    fn position(&self, name: &str) -> Result<usize> {
+    /// No such class; the words list those that there are.
+    pub fn position(&self, name: &str) -> Result<usize> {
         let wanted = name.trim().to_lowercase();
         self.classes
             .iter()
@@ -273,5 +260,77 @@ impl Classifier {
                     format!("one of {}{more}", names.join(", ")),
                 )
             })
+    }
+
+    /// The same with another head, learned elsewhere from whatever shots; the next lesson replaces it.
+    ///
+    /// # Errors
+    /// It has another number of classes or another width.
+    pub fn with_head(&self, head: head::Head) -> Result<Self> {
+        let (found, expected) = ((head.classes(), head.dim()), (self.kinds(), self.dim()));
+        if found != expected {
+            let expected = format!("{} classes of width {}, as the classifier has", expected.0, expected.1);
+            return Err(Error::invalid("head", format!("{} classes of width {}", found.0, found.1), expected));
+        }
+        let mut new = self.clone();
+        new.learned = Some(Learned::elsewhere(head));
+        new.note = "took a head that was learned elsewhere".to_owned();
+        Ok(new)
+    }
+
+    /// Whether the class at `at` has a text weight.
+    #[must_use]
+    pub fn is_named(&self, at: usize) -> bool {
+        self.text.row(at).iter().any(|v| *v != 0.0)
+    }
+
+    /// How many shots the class at `at` has.
+    #[must_use]
+    pub fn shots_of(&self, at: usize) -> usize {
+        let id = self.classes[at].id;
+        self.shots.iter().filter(|s| s.class == Some(id)).count()
+    }
+
+    fn labels(&self) -> Result<Vec<Label>> {
+        self.classes
+            .iter()
+            .map(|c| Label::new(&c.name, &c.prompts))
+            .collect()
+    }
+
+    fn shot_at(&self, id: u32) -> Result<usize> {
+        let at = self.shots.binary_search_by_key(&id, |s| s.id);
+        at.map_err(|_| {
+            let expected = "one that `edgeclip classes list --shots` shows";
+            Error::invalid("shot", format!("no {id}"), expected)
+        })
+    }
+
+    /// Classes as heads count them: the background stands last where it has shots.
+    fn kinds(&self) -> usize {
+        self.classes.len() + usize::from(self.shots.iter().any(|s| s.class.is_none()))
+    }
+
+    /// Where a class stands among heads' classes; the background stands last.
+    fn kind_of(&self, class: Option<u32>) -> usize {
+        let at = class.and_then(|id| self.classes.iter().position(|c| c.id == id));
+        at.unwrap_or(self.classes.len())
+    }
+
+    fn relearn(&mut self) -> Result<()> {
+        self.learned = None;
+        if self.shots.is_empty() {
+            return Ok(());
+        }
+        let features = self.rows()?;
+        let bursts = shot::bursts(&self.shots, &features);
+        let background = self.classes.len();
+        let labels: Vec<usize> = self.shots.iter().map(|s| self.kind_of(s.class)).collect();
+        let mut text = Array2::zeros((self.kinds(), self.dim()));
+        text.slice_mut(ndarray::s![..background, ..]).assign(&self.text);
+        let shots = head::Shots { features: features.view(), labels: &labels, bursts: &bursts };
+        let support = head::Support::new(shots, text.view(), self.score.scale)?;
+        self.learned = Some(head::learn(&support, &self.settings, self.kinds() - background)?);
+        Ok(())
     }
 }

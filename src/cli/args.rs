@@ -56,6 +56,26 @@ pub(crate) enum Verb {
     Classify(Classify),
     /// Write the features of photos, or the text weights of names
     Embed(Embed),
+    /// Teach a class from photos
+    Learn(Learn),
+    /// Forget the shots of a class, or single shots
+    Forget(Forget),
+    /// Go back to an earlier save of the classifier
+    Undo(Steps),
+    /// Take back an undo
+    Redo(Steps),
+    /// List the saves of the classifier, newest first
+    History {
+        #[command(flatten)]
+        file: ClassifierFile,
+    },
+    /// What the classifier thinks of its own shots: accuracy, confusions, likely wrong labels
+    Audit(Audit),
+    /// Measure accuracy on labelled photos, or heads on features
+    Eval(Eval),
+    /// Exchange heads with other programs, as safetensors
+    #[command(subcommand)]
+    Head(Head),
     /// The classes of a classifier file
     #[command(subcommand)]
     Classes(Classes),
@@ -77,7 +97,7 @@ pub(crate) enum Verb {
 }
 
 /// Names from the command line or a file.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct Names {
     /// Names, comma-separated: "mug, screwdriver, cat"
     #[arg(long, value_name = "A,B,C", conflicts_with = "labels_file")]
@@ -107,11 +127,155 @@ pub(crate) struct Classify {
     pub(crate) decode: Decode,
 }
 
+/// Which head learns, and how.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Learning")]
+pub(crate) struct HeadFlags {
+    /// Head: auto, zero-shot, clip-adapter, residual-linear, taskres, clap, gda, tip, tip-f,
+    /// nearest-mean, linear-probe [default: auto, or what the classifier learned with last]
+    #[arg(long, value_name = "HEAD")]
+    pub(crate) head: Option<String>,
+    /// clip-adapter: share of the adapted feature, 0 to 1, or `search` [default: 0.2]
+    #[arg(long, value_name = "A")]
+    pub(crate) alpha: Option<String>,
+    /// clip-adapter: share of the adapted text weight, 0 to 1, or `search` [default: 0]
+    #[arg(long, value_name = "B")]
+    pub(crate) beta: Option<String>,
+    /// clip-adapter: training: full-batch, authors or lbfgs [default: full-batch]
+    #[arg(long, value_name = "HOW")]
+    pub(crate) training: Option<String>,
+    /// clip-adapter: seed of the random start
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Learn {
+    /// The class, then its photos or folders of them (only photos with --background)
+    #[arg(value_name = "CLASS PHOTO|FOLDER", required_unless_present = "from", conflicts_with = "from")]
+    pub(crate) what: Vec<PathBuf>,
+    /// Folder with a folder of photos for each class, named after it
+    #[arg(long, value_name = "FOLDER", conflicts_with = "background")]
+    pub(crate) from: Option<PathBuf>,
+    /// The photos show none of the classes: answer `unknown` to their like
+    #[arg(long)]
+    pub(crate) background: bool,
+    /// Views of each photo to learn from: 2 adds it mirrored, more add parts of it
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=12))]
+    pub(crate) views: u8,
+    /// Let photos alone say what a new class is, not its name
+    #[arg(long)]
+    pub(crate) no_name: bool,
+    /// Keep a small picture of each photo in the classifier
+    #[arg(long)]
+    pub(crate) keep_photos: bool,
+    /// Share of strange things that may be taken for a class; sets the threshold of `unknown`
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) false_accept: Option<f32>,
+    #[command(flatten)]
+    pub(crate) head: HeadFlags,
+    #[command(flatten)]
+    pub(crate) file: ClassifierFile,
+    #[command(flatten)]
+    pub(crate) decode: Decode,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Forget {
+    /// Class whose shots to forget; its name stays if it has a text weight
+    #[arg(value_name = "CLASS", required_unless_present_any = ["shot", "background"], conflicts_with_all = ["shot", "background"])]
+    pub(crate) class: Option<String>,
+    /// Single shots, by the ids that `classes list --shots` and `audit` show
+    #[arg(long, value_name = "ID", num_args = 1.., conflicts_with = "background")]
+    pub(crate) shot: Vec<u32>,
+    /// The background shots
+    #[arg(long)]
+    pub(crate) background: bool,
+    #[command(flatten)]
+    pub(crate) file: ClassifierFile,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Steps {
+    /// How many saves
+    #[arg(value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) steps: u32,
+    #[command(flatten)]
+    pub(crate) file: ClassifierFile,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Audit {
+    /// Draw the confusion matrix into this file, .png or .svg
+    #[arg(long, value_name = "FILE")]
+    pub(crate) picture: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) file: ClassifierFile,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Eval {
+    /// Folder with a folder of photos for each class, named after it
+    #[arg(value_name = "FOLDER", required_unless_present = "features", conflicts_with = "features")]
+    pub(crate) photos: Option<PathBuf>,
+    /// Feature pack (safetensors) instead of photos
+    #[arg(long, value_name = "PACK")]
+    pub(crate) features: Option<PathBuf>,
+    /// Learn from so many shots a class and test on the rest: 1,2,4,8,16 [without it: the classifier as it is]
+    #[arg(long, value_name = "K,K", value_delimiter = ',')]
+    pub(crate) shots: Vec<usize>,
+    /// Heads to compare, comma-separated, or `all` [default: auto]
+    #[arg(long, value_name = "HEAD,HEAD", value_delimiter = ',')]
+    pub(crate) head: Vec<String>,
+    /// Only this draw of the shots, from 0
+    #[arg(long, value_name = "I")]
+    pub(crate) draw: Option<usize>,
+    /// Draws of the shots
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) draws: u32,
+    /// Whether class names may help
+    #[arg(long, value_name = "use|ignore", default_value = "use", value_parser = ["use", "ignore"])]
+    pub(crate) text: String,
+    /// clip-adapter: seed of the random start
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Draw accuracy against shots, a line for each head, into this file, .svg or .png
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plot: Option<PathBuf>,
+    /// Draw the confusion matrix into this file, .png or .svg
+    #[arg(long, value_name = "FILE")]
+    pub(crate) picture: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) file: ClassifierFile,
+    #[command(flatten)]
+    pub(crate) decode: Decode,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Head {
+    /// Write the learned head as safetensors
+    Export {
+        /// File to write
+        #[arg(value_name = "FILE.safetensors")]
+        output: PathBuf,
+        #[command(flatten)]
+        file: ClassifierFile,
+    },
+    /// Take a head from safetensors into a classifier of the same classes
+    Import {
+        /// File to read
+        #[arg(value_name = "FILE.safetensors")]
+        input: PathBuf,
+        #[command(flatten)]
+        file: ClassifierFile,
+    },
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Decode {
     /// Colour behind transparent pixels, as RRGGBB
     #[arg(long, value_name = "RRGGBB", default_value = "ffffff", value_parser = parse_colour)]
-    pub(crate) background: [u8; 3],
+    pub(crate) backdrop: [u8; 3],
     /// Largest photo, in million pixels
     #[arg(long, value_name = "MP", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub(crate) max_megapixels: u64,
@@ -140,8 +304,11 @@ pub(crate) struct ClassifierFile {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Classes {
-    /// List the classes
+    /// List the classes with their shots
     List {
+        /// List every shot
+        #[arg(long)]
+        shots: bool,
         #[command(flatten)]
         file: ClassifierFile,
     },
@@ -155,7 +322,21 @@ pub(crate) enum Classes {
         #[command(flatten)]
         file: ClassifierFile,
     },
-    /// Remove classes
+    /// Move shots to another class
+    Move {
+        /// Ids of the shots
+        #[arg(required = true, value_name = "ID")]
+        shots: Vec<u32>,
+        /// Class to move them to
+        #[arg(long, value_name = "CLASS", required_unless_present = "background")]
+        to: Option<String>,
+        /// Move them to the background
+        #[arg(long, conflicts_with = "to")]
+        background: bool,
+        #[command(flatten)]
+        file: ClassifierFile,
+    },
+    /// Remove classes with their shots
     Remove {
         /// Names to remove
         #[arg(required = true, value_name = "NAME")]

@@ -12,6 +12,7 @@ use super::{Done, Stop};
 use crate::classifier::Classifier;
 use crate::encoder::{Encoder, Feature, resolve_threads};
 use crate::frame::Frame;
+use crate::head::Scratch;
 use crate::preprocess::Preprocessor;
 
 /// Classes that the head is timed with.
@@ -41,28 +42,28 @@ pub(super) fn run(global: &Global, args: &args::Bench, out: &mut Output) -> Resu
     let mut tensor = vec![0.0; 3 * w as usize * h as usize];
     let mut feature = Feature::default();
     encoder.encode_into(&frame, &mut feature)?;
-    let mut scores = Vec::new();
+    let (mut scratch, mut scores) = (Scratch::default(), Vec::new());
 
     let size = format!("{}x{}", args.size.0, args.size.1);
     let mut stages = vec![time(format!("preprocess {size}"), args.runs, || {
         preprocessor.tensor_into(&frame, &mut tensor)
     })?];
     stages.push(time(format!("head, {CLASSES} classes"), args.runs, || {
-        classifier.scores_into(&feature, &mut scores)
+        classifier.scores_into(&feature, &mut scratch, &mut scores)
     })?);
     stages.push(time(
         format!("frame to answer, {threads} threads"),
         args.runs,
         || {
             encoder.encode_into(&frame, &mut feature)?;
-            classifier.scores_into(&feature, &mut scores)
+            classifier.scores_into(&feature, &mut scratch, &mut scores)
         },
     )?);
     if threads > 1 {
         let mut one = Encoder::open(&model, 1)?;
         stages.push(time("frame to answer, 1 thread".into(), args.runs, || {
             one.encode_into(&frame, &mut feature)?;
-            classifier.scores_into(&feature, &mut scores)
+            classifier.scores_into(&feature, &mut scratch, &mut scores)
         })?);
     }
     let load_ms = load.as_secs_f64() * 1e3;

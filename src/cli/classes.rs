@@ -3,17 +3,19 @@
 use std::path::Path;
 
 use super::args::{self, Global};
+use super::learn::count;
 use super::output::{Output, printable};
 use super::settings::{Settings, VerbFlags};
-use super::{Done, Stop, places};
+use super::{Done, Stop, places, saving};
 use crate::bundle::Bundle;
-use crate::classifier::Classifier;
+use crate::classifier::{Class, Classifier};
 use crate::error::Error;
 use crate::text::{self, Label};
 
 pub(super) fn run(global: &Global, verb: args::Classes, out: &mut Output) -> Result<Done, Stop> {
     let file = match &verb {
-        args::Classes::List { file }
+        args::Classes::List { file, .. }
+        | args::Classes::Move { file, .. }
         | args::Classes::Add { file, .. }
         | args::Classes::Remove { file, .. }
         | args::Classes::Rename { file, .. } => file.classifier.clone(),
@@ -26,8 +28,10 @@ pub(super) fn run(global: &Global, verb: args::Classes, out: &mut Output) -> Res
         },
     )?;
     let path = places::classifier_path(&settings)?;
+    let at = |e: Error| Stop::from(e.at(&path));
     match verb {
-        args::Classes::List { .. } => list(&open(&path)?, out),
+        args::Classes::List { shots: true, .. } => list_shots(&saving::open(&path)?, out),
+        args::Classes::List { .. } => list(&saving::open(&path)?, out),
         args::Classes::Add { names, more, .. } => {
             let mut labels = more.given()?.unwrap_or_default();
             for name in &names {
@@ -35,45 +39,28 @@ pub(super) fn run(global: &Global, verb: args::Classes, out: &mut Output) -> Res
             }
             add(&text::check(labels)?, &more, &path, &settings, out)
         }
+        args::Classes::Move { shots, to, .. } => {
+            let mut draft = saving::open(&path)?.draft();
+            draft.move_shots(&shots, to.as_deref()).map_err(at)?;
+            let ids: Vec<String> = shots.iter().map(u32::to_string).collect();
+            let to = to.map_or("the background".to_owned(), |c| format!("`{c}`"));
+            let moved = draft.learn(&format!("moved shot {} to {to}", ids.join(", ")));
+            saving::save(moved.map_err(at)?, &path, out)
+        }
         args::Classes::Remove { names, .. } => {
-            let mut classifier = open(&path)?;
+            let mut draft = saving::open(&path)?.draft();
             for name in &names {
-                classifier = classifier.without(name).map_err(|e| e.at(&path))?;
+                draft.remove_class(name).map_err(at)?;
             }
-            save(
-                classifier,
-                &path,
-                &format!("removed {}", names.join(", ")),
-                out,
-            )
+            saving::save(draft.learn(&format!("removed {}", names.join(", "))).map_err(at)?, &path, out)
         }
         args::Classes::Rename { name, new_name, .. } => {
-            let classifier = open(&path)?
-                .renamed(&name, &new_name)
-                .map_err(|e| e.at(&path))?;
-            save(
-                classifier,
-                &path,
-                &format!("`{name}` is now `{new_name}`"),
-                out,
-            )
+            let mut draft = saving::open(&path)?.draft();
+            draft.rename(&name, &new_name).map_err(at)?;
+            let renamed = draft.learn(&format!("`{name}` is now `{new_name}`"));
+            saving::save(renamed.map_err(at)?, &path, out)
         }
     }
-}
-
-fn open(path: &Path) -> Result<Classifier, Stop> {
-    if path.exists() {
-        return Ok(Classifier::open(path)?);
-    }
-    let expected =
-        "a classifier: make one with `edgeclip classes add NAME…`, or name one with --classifier";
-    Err(Error::Invalid {
-        what: "classifier",
-        found: "no such file".into(),
-        expected: expected.into(),
-    }
-    .at(path)
-    .into())
 }
 
 fn add(
@@ -84,57 +71,56 @@ fn add(
     out: &mut Output,
 ) -> Result<Done, Stop> {
     let model: Bundle = places::open_model(settings)?;
-    let there = path.exists().then(|| Classifier::open(path)).transpose()?;
-    if let Some(classifier) = &there {
-        classifier.check_fits(&model).map_err(|e| e.at(path))?;
-    }
-    let weights = names.weights(labels, &model, settings)?;
-    let classifier = match there {
-        Some(classifier) => classifier.with_labels(weights).map_err(|e| e.at(path))?,
-        None => Classifier::from_labels(&model, weights)?,
-    };
-    if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, "make", e))?;
-    }
+    let before = saving::open_or_empty(path, &model)?;
+    let mut draft = before.draft();
+    draft.add_labels(names.weights(labels, &model, settings)?).map_err(|e| e.at(path))?;
     let added: Vec<_> = labels.iter().map(Label::name).collect();
-    save(
-        classifier,
-        path,
-        &format!("added {}", added.join(", ")),
-        out,
-    )
-}
-
-fn save(
-    mut classifier: Classifier,
-    path: &Path,
-    words: &str,
-    out: &mut Output,
-) -> Result<Done, Stop> {
-    classifier.save(path)?;
-    let classes = classifier.classes().len();
-    if out.json {
-        out.object(&serde_json::json!({ "classifier": path, "classes": classes, "done": words }))?;
-    } else {
-        let plural = if classes == 1 { "class" } else { "classes" };
-        out.line(&format!(
-            "{}: {classes} {plural} in {}",
-            printable(words),
-            path.display()
-        ))?;
-    }
-    Ok(Done::Whole)
+    saving::save(draft.learn(&format!("added {}", added.join(", ")))?, path, out)
 }
 
 fn list(classifier: &Classifier, out: &mut Output) -> Result<Done, Stop> {
-    for class in classifier.classes() {
+    let mut rows = Vec::new();
+    for (at, class) in classifier.classes().iter().enumerate() {
+        let shots = classifier.shots_of(at);
         if out.json {
             out.object(&serde_json::json!({
                 "label": class.name(), "id": class.id(), "prompts": class.prompts(), "estimated": class.is_estimated(),
+                "named": classifier.is_named(at), "shots": shots,
             }))?;
-        } else {
-            out.line(&printable(class.name()))?;
+            continue;
         }
+        let by = match (classifier.is_named(at), shots) {
+            (true, 0) => "by its name".to_owned(),
+            (true, n) => format!("by its name and {}", count(n, "shot", "shots")),
+            (false, n) => format!("by {} alone", count(n, "shot", "shots")),
+        };
+        rows.push(vec![printable(class.name()), by]);
+    }
+    let background = classifier.shots().iter().filter(|s| s.class().is_none()).count();
+    if background > 0 && !out.json {
+        rows.push(vec!["(background)".into(), format!("by {}", count(background, "shot", "shots"))]);
+    }
+    out.table(&rows, &[])?;
+    Ok(Done::Whole)
+}
+
+fn list_shots(classifier: &Classifier, out: &mut Output) -> Result<Done, Stop> {
+    let mut rows = vec![["shot", "class", "photo", "view"].map(str::to_owned).to_vec()];
+    for shot in classifier.shots() {
+        let class = shot.class().and_then(|id| classifier.classes().iter().find(|c| c.id() == id));
+        let class = class.map(Class::name);
+        if out.json {
+            out.object(&serde_json::json!({
+                "shot": shot.id(), "label": class, "background": class.is_none(), "photo": shot.name(), "view": shot.view(),
+            }))?;
+            continue;
+        }
+        let view = if shot.view() == 0 { "whole".to_owned() } else { shot.view().to_string() };
+        let class = class.unwrap_or("(background)");
+        rows.push(vec![shot.id().to_string(), printable(class), printable(shot.name()), view]);
+    }
+    if !out.json {
+        out.table(&rows, &[0])?;
     }
     Ok(Done::Whole)
 }

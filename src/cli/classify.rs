@@ -9,7 +9,10 @@ use super::output::{Output, align, printable};
 use super::settings::{Settings, VerbFlags};
 use super::{Done, Stop, photos, places};
 use crate::bundle::Bundle;
-use crate::classifier::{Answer, Classifier};
+use crate::classifier::{Classifier, Decision};
+
+/// What the table answers where nothing known is seen.
+const UNKNOWN: &str = "unknown";
 
 /// One line of `--json`.
 #[derive(Serialize)]
@@ -17,6 +20,9 @@ struct Line<'a> {
     path: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     top: Option<Vec<Top<'a>>>,
+    /// Whether it looks like none of the classes; only where shots taught what they look like.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unknown: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ms: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -61,14 +67,14 @@ pub(super) fn run(global: &Global, args: args::Classify, out: &mut Output) -> Re
         threads,
         out.quiet,
         |path, result| {
-            let answered = result.and_then(|e| Ok((classifier.answers(&e.feature, top)?, e.took)));
+            let answered = result.and_then(|e| Ok((classifier.decide(&e.feature, top)?, e.took)));
             match answered {
-                Ok((answers, took)) => {
+                Ok((decision, took)) => {
                     let ms = took.as_secs_f64() * 1e3;
                     if out.json {
-                        json(path, &answers, ms, out)
+                        json(path, &decision, ms, out)
                     } else {
-                        out.line(&table.row(path, &answers, ms))
+                        out.line(&table.row(path, &decision, ms))
                     }
                 }
                 Err(e) => {
@@ -78,6 +84,7 @@ pub(super) fn run(global: &Global, args: args::Classify, out: &mut Output) -> Re
                         out.object(&Line {
                             path,
                             top: None,
+                            unknown: None,
                             ms: None,
                             error: Some(e.to_string()),
                         })
@@ -115,7 +122,7 @@ fn classifier(
     let path = places::classifier_path(settings)?;
     if !path.is_file() {
         return Err(Stop::Usage(format!(
-            "no names to choose from: give --labels \"mug, cat\", or make a classifier with `edgeclip classes add mug cat` \
+            "no names to choose from: give --labels \"mug, cat\", or make a classifier with `edgeclip learn mug PHOTO…` \
              ({} is not there)",
             path.display()
         )));
@@ -130,8 +137,9 @@ fn classifier(
     Ok(classifier)
 }
 
-fn json(path: &Path, answers: &[Answer<'_>], ms: f64, out: &mut Output) -> Result<(), Stop> {
-    let top = answers
+fn json(path: &Path, decision: &Decision<'_>, ms: f64, out: &mut Output) -> Result<(), Stop> {
+    let top = decision
+        .answers
         .iter()
         .map(|a| Top {
             label: a.label,
@@ -143,6 +151,7 @@ fn json(path: &Path, answers: &[Answer<'_>], ms: f64, out: &mut Output) -> Resul
     out.object(&Line {
         path: &path.to_string_lossy(),
         top: Some(top),
+        unknown: decision.unknown,
         ms,
         error: None,
     })
@@ -166,7 +175,7 @@ impl Table {
                 .iter()
                 .map(|c| c.name().chars().count()),
         )
-        .max("answer".len());
+        .max(UNKNOWN.len());
         let mut widths = vec![photo];
         for _ in 0..answers {
             widths.extend([label, 5]);
@@ -199,9 +208,13 @@ impl Table {
         align(&cells, &self.widths, &self.right)
     }
 
-    fn row(&self, path: &Path, answers: &[Answer<'_>], ms: f64) -> String {
+    fn row(&self, path: &Path, decision: &Decision<'_>, ms: f64) -> String {
         let mut cells = vec![printable(&path.to_string_lossy())];
-        for a in answers {
+        if decision.unknown == Some(true) {
+            // What it looks like most is still worth a look, one place further.
+            cells.extend([UNKNOWN.to_owned(), String::new()]);
+        }
+        for a in decision.answers.iter().take(self.answers - (cells.len() - 1) / 2) {
             cells.extend([printable(a.label), format!("{:.1}%", 100.0 * a.p)]);
         }
         cells.push(format!("{ms:.1}"));

@@ -1,16 +1,22 @@
 //! The command-line program: data to stdout, talk to stderr, exit status for scripts.
 
 mod args;
+mod audit;
 mod bench;
 mod classes;
 mod classify;
 mod config;
 mod embed;
+mod eval;
+mod exchange;
+mod heads;
+mod learn;
 mod model;
 mod names;
 mod output;
 mod photos;
 mod places;
+mod saving;
 mod settings;
 
 use std::process::ExitCode;
@@ -74,6 +80,14 @@ fn dispatch(cli: Cli) -> Result<Done, Stop> {
     match cli.verb {
         Verb::Classify(args) => classify::run(&cli.global, args, &mut out),
         Verb::Embed(args) => embed::run(&cli.global, &args, &mut out),
+        Verb::Learn(args) => learn::run(&cli.global, &args, &mut out),
+        Verb::Forget(args) => saving::forget(&cli.global, args, &mut out),
+        Verb::Undo(args) => saving::travel(&cli.global, args, true, &mut out),
+        Verb::Redo(args) => saving::travel(&cli.global, args, false, &mut out),
+        Verb::History { file } => saving::history(&cli.global, file, &mut out),
+        Verb::Audit(args) => audit::run(&cli.global, &args, &mut out),
+        Verb::Eval(args) => eval::run(&cli.global, &args, &mut out),
+        Verb::Head(verb) => exchange::run(&cli.global, verb, &mut out),
         Verb::Classes(verb) => classes::run(&cli.global, verb, &mut out),
         Verb::Model(verb) => model::run(&cli.global, verb, &mut out),
         Verb::Bench(args) => bench::run(&cli.global, &args, &mut out),

@@ -23,7 +23,7 @@ impl args::Decode {
     pub(super) fn rules(&self) -> Decode {
         Decode {
             max_pixels: self.max_megapixels * 1_000_000,
-            background: self.background,
+            background: self.backdrop,
             ..Decode::default()
         }
     }
@@ -49,6 +49,38 @@ pub(super) fn gather(named: &[PathBuf]) -> Result<Vec<PathBuf>> {
         }
     }
     Ok(photos)
+}
+
+/// The folders below `folder`, each a class with its photos, sorted by name.
+///
+/// # Errors
+/// `folder` cannot be read, or holds no folder with photos.
+pub(super) fn gather_classes(folder: &Path) -> Result<Vec<(String, Vec<PathBuf>)>> {
+    let read = |e| Error::io(folder, "read", e);
+    let mut below = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(read)? {
+        let path = entry.map_err(read)?.path();
+        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        if path.is_dir() && !name.starts_with('.') {
+            below.push((name.replace('_', " "), path));
+        }
+    }
+    below.sort();
+    let mut classes = Vec::new();
+    for (name, path) in below {
+        let mut photos = Vec::new();
+        search(&path, 0, &mut photos)?;
+        if photos.is_empty() {
+            log::warn!("{}: no photo, passed over", path.display());
+        } else {
+            classes.push((name, photos));
+        }
+    }
+    if classes.is_empty() {
+        let expected = "a folder for each class, named after it, with photos inside";
+        return Err(Error::invalid("folder of classes", "no folder with photos", expected).at(folder));
+    }
+    Ok(classes)
 }
 
 fn search(folder: &Path, depth: usize, photos: &mut Vec<PathBuf>) -> Result<()> {
@@ -107,17 +139,28 @@ pub(super) fn open_encoder(
 /// Encodes `photos` and hands each result over in the order of the list.
 ///
 /// `each` hears what became of a photo; an error from it ends the work.
-pub(super) fn encode_all<E>(
+pub(super) fn encode_all<E: From<Error>>(
     encoder: &Encoder,
     photos: &[PathBuf],
     rules: &Decode,
     threads: usize,
     quiet: bool,
-    mut each: impl FnMut(&Path, Result<Encoded>) -> std::result::Result<(), E>,
-) -> std::result::Result<(), E>
-where
-    E: From<Error>,
-{
+    each: impl FnMut(&Path, Result<Encoded>) -> std::result::Result<(), E>,
+) -> std::result::Result<(), E> {
+    let encode = |encoder: &mut Encoder, path: &Path| encode_one(encoder, path, rules);
+    work_through(encoder, photos, threads, quiet, encode, each)
+}
+
+/// Does `work` on each of `photos`, a thread for each of some of them, and hands each result over
+/// in the order of the list.
+pub(super) fn work_through<T: Send, E: From<Error>>(
+    encoder: &Encoder,
+    photos: &[PathBuf],
+    threads: usize,
+    quiet: bool,
+    work: impl Fn(&mut Encoder, &Path) -> Result<T> + Sync,
+    mut each: impl FnMut(&Path, Result<T>) -> std::result::Result<(), E>,
+) -> std::result::Result<(), E> {
     let bar = progress_bar(photos.len(), quiet);
     let workers = resolve_threads(threads).min(photos.len()).max(1);
     let forks = (0..workers)
@@ -128,13 +171,13 @@ where
     let (sender, receiver) = std::sync::mpsc::sync_channel(2 * workers);
     std::thread::scope(|scope| {
         for mut encoder in forks {
-            let (sender, next, stopped) = (sender.clone(), &next, &stopped);
+            let (sender, next, stopped, work) = (sender.clone(), &next, &stopped, &work);
             scope.spawn(move || {
                 while !stopped.load(Ordering::Relaxed) {
                     let at = next.fetch_add(1, Ordering::Relaxed);
                     let Some(path) = photos.get(at) else { break };
                     if sender
-                        .send((at, encode_one(&mut encoder, path, rules)))
+                        .send((at, work(&mut encoder, path)))
                         .is_err()
                     {
                         break;

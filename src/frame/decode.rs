@@ -10,9 +10,10 @@ use std::path::Path;
 use image::codecs::{bmp::BmpDecoder, jpeg::JpegDecoder, png::PngDecoder, webp::WebPDecoder};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageResult, Limits, RgbImage};
+use sha2::{Digest, Sha256};
 
 use super::sniff::{self, Kind};
-use super::{Frame, blend, check_sides, jpeg};
+use super::{Frame, blend, check_sides, jpeg, taken};
 use crate::error::{Error, Result};
 
 /// How files are decoded: the limits they must keep, and what shines through transparent pixels.
@@ -42,6 +43,17 @@ impl Default for Decode {
     }
 }
 
+/// A decoded file, and which photo it is.
+#[derive(Clone, Debug)]
+pub struct Photo {
+    /// Its pixels.
+    pub frame: Frame,
+    /// First half of the SHA-256 of its file.
+    pub source: [u8; 16],
+    /// When it was taken, in seconds on the camera's own clock, where its EXIF tells.
+    pub taken_s: Option<u64>,
+}
+
 impl Decode {
     /// Reads and decodes a file.
     ///
@@ -49,6 +61,28 @@ impl Decode {
     ///
     /// If the file cannot be read, and those of [`Decode::decode`]; all name the path.
     pub fn load(&self, path: &Path) -> Result<Frame> {
+        let bytes = self.read(path)?;
+        self.decode(&bytes).map_err(|e| e.at(path))
+    }
+
+    /// Reads and decodes a file, and takes down which photo it is and when it was taken.
+    ///
+    /// # Errors
+    ///
+    /// As [`Decode::load`].
+    pub fn photo(&self, path: &Path) -> Result<Photo> {
+        let bytes = self.read(path)?;
+        let (frame, exif) = self.decode_with_exif(&bytes).map_err(|e| e.at(path))?;
+        let mut source = [0; 16];
+        source.copy_from_slice(&Sha256::digest(&bytes)[..16]);
+        Ok(Photo {
+            frame,
+            source,
+            taken_s: exif.and_then(taken::taken_s),
+        })
+    }
+
+    fn read(&self, path: &Path) -> Result<Vec<u8>> {
         let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
         let meta = file.metadata().map_err(|e| Error::io(path, "read", e))?;
         self.check_bytes(meta.len()).map_err(|e| e.at(path))?;
@@ -57,7 +91,7 @@ impl Decode {
         file.take(self.max_bytes.saturating_add(1))
             .read_to_end(&mut bytes)
             .map_err(|e| Error::io(path, "read", e))?;
-        self.decode(&bytes).map_err(|e| e.at(path))
+        Ok(bytes)
     }
 
     /// Decodes the bytes of a file.
@@ -67,6 +101,10 @@ impl Decode {
     /// If there are more bytes or pixels than allowed, or the bytes are no whole JPEG, PNG, WebP
     /// or BMP; what was recognised instead is named.
     pub fn decode(&self, bytes: &[u8]) -> Result<Frame> {
+        Ok(self.decode_with_exif(bytes)?.0)
+    }
+
+    fn decode_with_exif(&self, bytes: &[u8]) -> Result<(Frame, Option<Vec<u8>>)> {
         self.check_bytes(bytes.len() as u64)?;
         let kind = sniff::kind(bytes).map_err(|found| {
             let expected = "a JPEG, PNG, WebP or BMP: convert it to JPEG or PNG";
@@ -79,8 +117,9 @@ impl Decode {
         self.check_pixels(decoder.dimensions())?;
         // A picture with unreadable EXIF is still a picture.
         let turn = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+        let exif = decoder.exif_metadata().unwrap_or_default();
         let picture = DynamicImage::from_decoder(decoder).map_err(|e| broken(kind, e))?;
-        self.finish(kind, picture, turn)
+        Ok((self.finish(kind, picture, turn)?, exif))
     }
 
     /// Reads the header and no pixel.

@@ -8,10 +8,13 @@ mod blend;
 mod decode;
 mod jpeg;
 mod sniff;
+mod taken;
+mod views;
+mod write;
 
 use crate::error::{Error, Result};
 
-pub use decode::Decode;
+pub use decode::{Decode, Photo};
 
 /// Bytes of one pixel.
 pub(crate) const PIXEL_BYTES: usize = 3;

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod classes;
+mod learn;
 mod recognise;
 mod settings;
 mod talk;

@@ -1,0 +1,193 @@
+//! What a classifier can say of its own shots: where it errs, what looks wrong, what is missing.
+//!
+//! Everything comes from the answers that were given to each burst while it was left out of
+//! learning. Nothing is changed here.
+
+use std::collections::BTreeMap;
+
+use super::Classifier;
+use super::shot;
+use crate::error::Result;
+
+/// A shot is doubted where, left out, its own class got less than this.
+const DOUBTED_BELOW: f32 = 0.1;
+/// … and another class at least this.
+const SURE_OF_ANOTHER: f32 = 0.6;
+/// Bursts below which more photos are asked for: fewer than that and the learner leans on names.
+const FEW_BURSTS: usize = 4;
+
+/// What was found.
+#[derive(Clone, Debug)]
+pub struct Audit {
+    /// In class order; the background, where it has shots, stands last under the name `background`.
+    pub classes: Vec<ClassAudit>,
+    /// K×K row by row: shots of the row's class that were answered by the column's while left out.
+    pub confusions: Vec<usize>,
+    /// Shots that look like another class, the most doubtful first.
+    pub doubts: Vec<Doubt>,
+    /// Shots that are nearly the same.
+    pub twins: Vec<Twins>,
+    /// What to do next, in words, the most useful first.
+    pub advice: Vec<String>,
+}
+
+/// One class's part.
+#[derive(Clone, Debug)]
+pub struct ClassAudit {
+    /// Its name.
+    pub name: String,
+    /// Whether it has a text weight.
+    pub named: bool,
+    /// Its shots.
+    pub shots: usize,
+    /// The bursts that they form: how many different views were seen.
+    pub bursts: usize,
+    /// Shots that were judged while left out.
+    pub judged: usize,
+    /// Of these, how many were answered right.
+    pub right: usize,
+}
+
+/// A shot whose label is likely wrong.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Doubt {
+    /// Id of the shot.
+    pub shot: u32,
+    /// Name of its photo.
+    pub photo: String,
+    /// The class that it was given.
+    pub class: String,
+    /// The class that it looks like.
+    pub looks_like: String,
+    /// Probability of that while the shot was left out.
+    pub p: f32,
+}
+
+/// Two shots that are nearly the same view.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Twins {
+    /// Ids of the shots.
+    pub shots: (u32, u32),
+    /// Names of their photos.
+    pub photos: (String, String),
+    /// Cosine of their features.
+    pub cosine: f32,
+    /// The classes that they were given: two different ones contradict each other.
+    pub classes: (String, String),
+}
+
+impl Classifier {
+    /// Looks into the shots.
+    ///
+    /// # Errors
+    /// A shot's feature has no direction.
+    pub fn audit(&self) -> Result<Audit> {
+        let rows = self.rows()?;
+        let bursts = shot::bursts(&self.shots, &rows);
+        let kinds = self.kinds();
+        let own: Vec<usize> = self.shots.iter().map(|s| self.kind_of(s.class)).collect();
+        let mut classes: Vec<ClassAudit> = (0..kinds).map(|at| self.class_audit(at)).collect();
+        let mut confusions = vec![0; kinds * kinds];
+        let mut doubts = Vec::new();
+        for (k, class) in classes.iter_mut().enumerate() {
+            let mut own_bursts: Vec<u32> = (0..own.len()).filter(|i| own[*i] == k).map(|i| bursts[i]).collect();
+            class.shots = own_bursts.len();
+            own_bursts.sort_unstable();
+            own_bursts.dedup();
+            class.bursts = own_bursts.len();
+        }
+        let held_out = self.learned.as_ref().map_or(&[][..], |l| &l.held_out);
+        for (i, held) in held_out.iter().enumerate().filter_map(|(i, h)| Some((i, h.as_ref()?))) {
+            let k = own[i];
+            classes[k].judged += 1;
+            classes[k].right += usize::from(held.best == k);
+            confusions[k * kinds + held.best] += 1;
+            if held.best != k && held.p_own < DOUBTED_BELOW && held.p_best >= SURE_OF_ANOTHER {
+                doubts.push(Doubt {
+                    shot: self.shots[i].id,
+                    photo: self.shots[i].name.clone(),
+                    class: classes[k].name.clone(),
+                    looks_like: classes[held.best].name.clone(),
+                    p: held.p_best,
+                });
+            }
+        }
+        doubts.sort_by(|a, b| b.p.total_cmp(&a.p));
+        let twins = self.twins(&rows, &own, &classes);
+        let advice = advice(&classes, &confusions, &doubts, &twins);
+        Ok(Audit { classes, confusions, doubts, twins, advice })
+    }
+
+    fn class_audit(&self, at: usize) -> ClassAudit {
+        let class = self.classes.get(at);
+        ClassAudit {
+            name: class.map_or_else(|| "background".to_owned(), |c| c.name.clone()),
+            named: class.is_some() && self.is_named(at),
+            shots: 0,
+            bursts: 0,
+            judged: 0,
+            right: 0,
+        }
+    }
+
+    /// Nearest neighbours that are nearly the same, each pair once, not views of one photo.
+    fn twins(&self, rows: &ndarray::Array2<f32>, own: &[usize], classes: &[ClassAudit]) -> Vec<Twins> {
+        let mut found = Vec::new();
+        for j in 0..self.shots.len() {
+            let (a, b) = (&self.shots[j], rows.row(j));
+            let near = (0..j).map(|i| (i, rows.row(i).dot(&b)));
+            let near = near.filter(|(i, c)| *c > shot::SAME_VIEW && self.shots[*i].source != a.source);
+            let Some((i, cosine)) = near.max_by(|x, y| x.1.total_cmp(&y.1)) else {
+                continue;
+            };
+            found.push(Twins {
+                shots: (self.shots[i].id, a.id),
+                photos: (self.shots[i].name.clone(), a.name.clone()),
+                cosine,
+                classes: (classes[own[i]].name.clone(), classes[own[j]].name.clone()),
+            });
+        }
+        found
+    }
+}
+
+fn advice(classes: &[ClassAudit], confusions: &[usize], doubts: &[Doubt], twins: &[Twins]) -> Vec<String> {
+    let mut advice = Vec::new();
+    for t in twins.iter().filter(|t| t.classes.0 != t.classes.1).take(3) {
+        advice.push(format!(
+            "shots {} (`{}`) and {} (`{}`) show the same: forget one of them",
+            t.shots.0, t.classes.0, t.shots.1, t.classes.1
+        ));
+    }
+    if let Some(d) = doubts.first() {
+        advice.push(format!("look at shot {}: is it `{}`, or `{}`?", d.shot, d.class, d.looks_like));
+    }
+    if let Some((a, b, times)) = most_confused(classes, confusions) {
+        advice.push(format!(
+            "photograph `{a}` and `{b}` in the same places and light: one was taken for the other {times} times"
+        ));
+    }
+    let mut few: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
+    for class in classes.iter().filter(|c| c.bursts < FEW_BURSTS && !(c.named && c.shots == 0)) {
+        few.entry(class.bursts).or_default().push(&class.name);
+    }
+    for (bursts, names) in few {
+        let listed: Vec<String> = names.iter().take(5).map(|n| format!("`{n}`")).collect();
+        let more = if names.len() > 5 { format!(" and {} more", names.len() - 5) } else { String::new() };
+        let views = if bursts == 1 { "view" } else { "views" };
+        advice.push(format!(
+            "take more photos of {}{more}, from other sides: {bursts} {views} so far, {FEW_BURSTS} tell much more",
+            listed.join(", ")
+        ));
+    }
+    advice
+}
+
+/// The pair of classes taken for each other most often, at least twice.
+fn most_confused<'a>(classes: &'a [ClassAudit], confusions: &[usize]) -> Option<(&'a str, &'a str, usize)> {
+    let k = classes.len();
+    let pairs = (0..k).flat_map(|a| (0..a).map(move |b| (a, b)));
+    let counted = pairs.map(|(a, b)| (a, b, confusions[a * k + b] + confusions[b * k + a]));
+    let (a, b, times) = counted.max_by_key(|(_, _, times)| *times)?;
+    (times >= 2).then(|| (&*classes[b].name, &*classes[a].name, times))
+}

@@ -1,0 +1,354 @@
+//! From shots to a head that knows how sure it is: calibration, an estimate of its own accuracy, and
+//! the threshold below which nothing known is seen. All of it comes from answers to shots left out.
+
+use ndarray::{Array1, Array2, ArrayView2};
+use serde::{Deserialize, Serialize};
+
+use super::auto;
+use super::linear::dot;
+use super::{ClipAdapter, Estimate, Head, HeldOut, Method, Scratch, Support, Training, nearest_mean};
+use super::held_out::HeldOutScores;
+use super::softmax::softmax;
+use crate::error::{Error, Result};
+
+/// Folds of bursts for heads that have no formula for leaving one out.
+const FOLDS: usize = 5;
+/// Classes up to which `auto` tries the bottleneck: beyond, it takes longer than a lesson may.
+const MOST_ADAPTED: usize = 100;
+/// What the bottleneck must gain on shots left out, in nats and in standard deviations.
+const LEAST_GAIN: f64 = 4.0;
+const SURE: f64 = 3.0;
+/// Share of known things that may at most be called unknown, whatever false accepts that costs.
+const MOST_REJECTED: f64 = 0.1;
+
+/// How to learn.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// The head.
+    pub method: Method,
+    /// Share of strange things that may be taken for a class; sets the threshold of `unknown`.
+    pub false_accept: f32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { method: Method::Auto, false_accept: 0.05 }
+    }
+}
+
+impl Settings {
+    /// Refuses what no flag gives.
+    ///
+    /// # Errors
+    /// A false-accept share that is none.
+    pub fn check(&self) -> Result<()> {
+        if !(self.false_accept > 0.0 && self.false_accept < 1.0) {
+            let found = self.false_accept.to_string();
+            return Err(Error::invalid("false-accept share", found, "a number between 0 and 1"));
+        }
+        Ok(())
+    }
+}
+
+/// A head with all that is known of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Learned {
+    /// Scores of the classes; softmax of `scores / temperature` is calibrated.
+    pub head: Head,
+    /// 1 for `auto`, whose scores are calibrated as they are.
+    pub temperature: f32,
+    /// What was answered to each shot by a head that had not seen its burst; none where the class
+    /// has no other burst and no name.
+    pub held_out: Vec<Option<HeldOut>>,
+    /// Its own guess of its accuracy; none where too few shots could be judged.
+    pub estimate: Option<Estimate>,
+    /// Where unknown begins; none where no shot could be judged.
+    pub unknown: Option<Unknown>,
+    /// What was chosen and why, in words.
+    pub words: Vec<String>,
+}
+
+/// Known-ness of a feature is its best score plus `zero_point·f`: scores are differences from the mean
+/// of the names, and the mean tells whether the photo looks like any name at all.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Unknown {
+    /// D values, or none without names.
+    pub zero_point: Vec<f32>,
+    /// Below it a feature is unknown.
+    pub threshold: f32,
+}
+
+/// Learns the head of `settings` from `support`. The last `background` classes of it (none or one)
+/// stand for what must be answered `unknown`.
+///
+/// # Errors
+/// There is no shot, the method refuses them, or a class is not known at all.
+pub fn learn(support: &Support<'_>, settings: &Settings, background: usize) -> Result<Learned> {
+    settings.check()?;
+    support.require_shots("learning")?;
+    let classes = support.classes() - background.min(support.classes() - 1);
+    let fitted = match settings.method {
+        _ if support.classes() == 1 => Fitted::of_one_class(support)?,
+        Method::Auto => {
+            let mix = Fitted::auto(support)?;
+            Fitted::bottleneck(support, &mix)?.unwrap_or(mix)
+        }
+        method => Fitted::by_folds(support, method)?,
+    };
+    let held = &fitted.held_out;
+    let p = held.probabilities(fitted.temperature);
+    let unknown = unknown(support, &fitted, classes, settings.false_accept.into());
+    let estimate = (support.classes() > 1).then(|| held.estimate(&p, fitted.curve)).flatten();
+    let mut words = fitted.words;
+    if unknown.is_none() {
+        words.push("too few shots to tell when nothing known is seen".to_owned());
+    }
+    Ok(Learned {
+        held_out: held.answers(&p),
+        head: fitted.head,
+        temperature: fitted.temperature,
+        estimate,
+        unknown,
+        words,
+    })
+}
+
+impl Learned {
+    /// A head of which nothing is known: no shot was answered, no threshold found.
+    #[must_use]
+    pub fn elsewhere(head: Head) -> Self {
+        let words = vec!["learned elsewhere: its probabilities are taken as they come".to_owned()];
+        Self { head, temperature: 1.0, held_out: Vec::new(), estimate: None, unknown: None, words }
+    }
+
+    /// Probabilities of scores that the head gave.
+    #[must_use]
+    pub fn probabilities(&self, scores: &[f32]) -> Vec<f32> {
+        let mut p: Vec<f64> = scores.iter().map(|s| f64::from(s / self.temperature)).collect();
+        softmax(&mut p);
+        p.into_iter().map(|v| v as f32).collect()
+    }
+
+    /// How well known a feature is, on no scale but its own: the higher, the surer that it shows one
+    /// of the first `classes` classes. `None` where there is no threshold to hold it against.
+    #[must_use]
+    pub fn knownness(&self, feature: &[f32], scores: &[f32], classes: usize) -> Option<f32> {
+        let unknown = self.unknown.as_ref()?;
+        let best = scores[..classes].iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        Some(best / self.temperature + zero(&unknown.zero_point, feature))
+    }
+
+    /// Whether a feature shows none of the first `classes` classes: another, the background, has the
+    /// best score, or the feature is not known well enough.
+    #[must_use]
+    pub fn is_unknown(&self, feature: &[f32], scores: &[f32], classes: usize) -> Option<bool> {
+        let best = |part: &[f32]| part.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        if best(&scores[classes..]) > best(&scores[..classes]) {
+            return Some(true);
+        }
+        let unknown = self.unknown.as_ref()?;
+        Some(self.knownness(feature, scores, classes)? < unknown.threshold)
+    }
+
+    /// Refuses what learning never makes, as a file might hold it.
+    ///
+    /// # Errors
+    /// Another number of classes or shots, another width, or values that are no numbers.
+    pub fn check(&self, classes: usize, dim: usize, shots: usize) -> Result<()> {
+        let found = (self.head.classes(), self.head.dim(), self.held_out.len());
+        if found != (classes, dim, shots) && !(self.held_out.is_empty() && (found.0, found.1) == (classes, dim)) {
+            let expected = format!("{:?}", (classes, dim, shots));
+            return Err(Error::invalid("learned head: classes, width, shots", format!("{found:?}"), expected));
+        }
+        let wrong = |what: &'static str| Err(Error::invalid(what, "a value that cannot be", "what learning writes"));
+        if !(self.temperature.is_finite() && self.temperature > 0.0) {
+            return wrong("temperature of the head");
+        }
+        if self.held_out.iter().flatten().any(|h| h.best >= classes) {
+            return wrong("answers to shots left out");
+        }
+        if let Some(u) = &self.unknown {
+            let width = u.zero_point.len();
+            if !u.threshold.is_finite() || (width != 0 && width != dim) || u.zero_point.iter().any(|v| !v.is_finite()) {
+                return wrong("threshold of unknown");
+            }
+        }
+        Ok(())
+    }
+}
+
+fn zero(zero_point: &[f32], feature: &[f32]) -> f32 {
+    if zero_point.is_empty() { 0.0 } else { dot(zero_point, feature) }
+}
+
+/// A head, and the answers of its like to shots left out.
+struct Fitted {
+    head: Head,
+    held_out: HeldOutScores,
+    temperature: f32,
+    curve: f64,
+    zero_point: Option<Array1<f64>>,
+    words: Vec<String>,
+}
+
+impl Fitted {
+    fn auto(support: &Support<'_>) -> Result<Self> {
+        let found = auto::learn(support)?;
+        Ok(Self {
+            head: Head::Linear(found.linear),
+            held_out: found.held_out,
+            temperature: 1.0,
+            curve: found.curve,
+            zero_point: found.zero_point,
+            words: found.words,
+        })
+    }
+
+    fn by_folds(support: &Support<'_>, method: Method) -> Result<Self> {
+        let head = method.learn(support)?;
+        let held_out = held_out_by_folds(support, method, FOLDS);
+        let temperature = held_out.temperature();
+        let words = match held_out.rows().count() {
+            0 => format!("{method}, as asked for; no shot could be judged, so its probabilities are taken as they come"),
+            n => format!("{method}, as asked for; temperature {temperature:.2} from {n} shots left out in {FOLDS} folds"),
+        };
+        Ok(Self { head, held_out, temperature, curve: 0.0, zero_point: None, words: vec![words] })
+    }
+
+    /// CLIP-Adapter, where shots left out say clearly that it is better than the mix; it has 100 times
+    /// the freedom, so a small lead on few shots is no evidence.
+    fn bottleneck(support: &Support<'_>, mix: &Self) -> Result<Option<Self>> {
+        if support.classes() > MOST_ADAPTED {
+            return Ok(None);
+        }
+        let method = Method::ClipAdapter(ClipAdapter { training: Training::Lbfgs { steps: 12 }, ..ClipAdapter::default() });
+        let held_out = held_out_by_folds(support, method, 2);
+        let temperature = held_out.temperature();
+        let ours = mix.held_out.answers(&mix.held_out.probabilities(mix.temperature));
+        let theirs = held_out.answers(&held_out.probabilities(temperature));
+        let (mut sum, mut squares, mut count) = (0.0, 0.0, 0.0);
+        for ((ours, theirs), weight) in ours.iter().zip(&theirs).zip(support.weights()) {
+            if let (Some(ours), Some(theirs)) = (ours, theirs) {
+                let gain = f64::from((theirs.p_own.max(1e-6) / ours.p_own.max(1e-6)).ln());
+                sum += weight * gain;
+                squares += weight * gain * gain;
+                count += weight;
+            }
+        }
+        let spread = (squares - sum * sum / count.max(1.0)).max(0.0).sqrt();
+        if sum < LEAST_GAIN || sum < SURE * spread {
+            return Ok(None);
+        }
+        let words = format!("a bottleneck adapter (CLIP-Adapter) answers shots left out better, by {sum:.1} nats: taken");
+        let head = method.learn(support)?;
+        Ok(Some(Self { head, held_out, temperature, curve: 0.0, zero_point: None, words: vec![words] }))
+    }
+
+    /// With nothing to choose between, likeness to the mean of the shots is all that there is.
+    fn of_one_class(support: &Support<'_>) -> Result<Self> {
+        let head = nearest_mean::learn(support)?;
+        let mut scores = Array2::zeros((support.len(), 1));
+        let mut judged = vec![false; support.len()];
+        let bursts = support.bursts();
+        for i in 0..support.len() {
+            let rest = support.only(|j| bursts[j] != bursts[i]);
+            let Ok(other) = nearest_mean::learn(&rest) else { continue };
+            scores.row_mut(i).assign(&other.scores(support.features().slice(ndarray::s![i..=i, ..])).row(0));
+            judged[i] = !rest.is_empty();
+        }
+        let held_out = HeldOutScores::of_shots(support, scores, judged);
+        let words = vec!["one class: what is not like its photos is unknown".to_owned()];
+        Ok(Self { head, held_out, temperature: 1.0, curve: 0.0, zero_point: None, words })
+    }
+}
+
+/// Scores of each shot by a head that was learned without its fold of bursts.
+fn held_out_by_folds(support: &Support<'_>, method: Method, count: usize) -> HeldOutScores {
+    let folds = support.folds(count);
+    let mut scores = Array2::zeros((support.len(), support.classes()));
+    let mut judged = vec![false; support.len()];
+    let (mut scratch, mut row) = (Scratch::default(), Vec::new());
+    for fold in 0..count {
+        let left_out: Vec<usize> = (0..support.len()).filter(|i| folds[*i] == Some(fold)).collect();
+        if left_out.is_empty() {
+            continue;
+        }
+        let rest = support.only(|i| folds[i] != Some(fold));
+        // Without names, a fold may leave nothing to learn from.
+        let Ok(other) = method.learn(&rest) else { continue };
+        for i in left_out {
+            let feature: Vec<f32> = support.features().row(i).to_vec();
+            other.scores_into(&feature, &mut scratch, &mut row);
+            scores.row_mut(i).iter_mut().zip(&row).for_each(|(to, from)| *to = *from);
+            judged[i] = true;
+        }
+    }
+    HeldOutScores::of_shots(support, scores, judged)
+}
+
+/// The threshold that lets `false_accept` of strange things pass, but never turns away more than
+/// [`MOST_REJECTED`] of the shots. Strange things are the background shots, or else shots with their own
+/// class struck out: what they would look like if it had never been learned.
+fn unknown(support: &Support<'_>, fitted: &Fitted, classes: usize, false_accept: f64) -> Option<Unknown> {
+    let held = &fitted.held_out;
+    let zero_point: Vec<f32> = fitted.zero_point.iter().flatten().map(|v| *v as f32).collect();
+    let zeros = zeros_of_rows(support.features(), held, &zero_point);
+    let (mut known, mut strange, mut background) = (Vec::new(), Vec::new(), Vec::new());
+    for i in held.rows() {
+        let scores = held.scores.row(i);
+        let best = |without: usize| {
+            let kept = (0..classes).filter(|k| *k != without).map(|k| scores[k] / fitted.temperature);
+            kept.fold(f32::NEG_INFINITY, f32::max) + zeros[i]
+        };
+        let own = held.labels[i];
+        if own >= classes {
+            background.push((best(usize::MAX), held.weights[i]));
+            continue;
+        }
+        known.push((best(usize::MAX), held.weights[i]));
+        if classes > 1 {
+            strange.push((best(own), held.weights[i]));
+        }
+    }
+    let strange = if background.is_empty() { strange } else { background };
+    let reject = quantile(known, MOST_REJECTED)?;
+    let threshold = quantile(strange, 1.0 - false_accept).map_or(reject, |accept| accept.min(reject));
+    threshold.is_finite().then_some(Unknown { zero_point, threshold })
+}
+
+/// Mean of `zero_point·f` over the shots of each row.
+fn zeros_of_rows(features: ArrayView2<'_, f32>, held: &HeldOutScores, zero_point: &[f32]) -> Vec<f32> {
+    let mut sums = vec![(0.0_f32, 0.0_f32); held.labels.len()];
+    for (feature, row) in features.rows().into_iter().zip(&held.row_of) {
+        sums[*row].0 += zero(zero_point, &feature.to_vec());
+        sums[*row].1 += 1.0;
+    }
+    sums.into_iter().map(|(sum, count)| sum / count.max(1.0)).collect()
+}
+
+/// The value below which the share `q` of the weight lies.
+fn quantile(mut values: Vec<(f32, f64)>, q: f64) -> Option<f32> {
+    values.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let whole: f64 = values.iter().map(|v| v.1).sum();
+    let mut sum = 0.0;
+    let reached = |v: &&(f32, f64)| {
+        sum += v.1;
+        sum >= q * whole
+    };
+    values.iter().find(reached).or(values.last()).map(|v| v.0)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_count_weights() {
+        let values = vec![(3.0, 1.0), (1.0, 2.0), (2.0, 1.0)];
+        assert_eq!(quantile(values.clone(), 0.25), Some(1.0));
+        assert_eq!(quantile(values.clone(), 0.6), Some(2.0));
+        assert_eq!(quantile(values, 1.0), Some(3.0));
+        assert_eq!(quantile(Vec::new(), 0.5), None);
+    }
+}
