@@ -10,7 +10,14 @@ use edgeclip::eval::{Draw, Labelled, Pack, measure};
 use edgeclip::head::{Learned, Settings, Shots, Support, learn, metrics};
 use ndarray::{Array2, Axis, s};
 
-const PACKS: [&str; 6] = ["cifar10", "food9", "pets24", "pets37", "dtd47", "flowers102"];
+const PACKS: [&str; 6] = [
+    "cifar10",
+    "food9",
+    "pets24",
+    "pets37",
+    "dtd47",
+    "flowers102",
+];
 
 fn pack(name: &str) -> Option<Pack> {
     let Some(data) = std::env::var_os("EDGECLIP_DATA") else {
@@ -22,12 +29,27 @@ fn pack(name: &str) -> Option<Pack> {
 
 /// As the reference table has it: pets37 by photos alone.
 fn as_measured(name: &str) -> Option<Pack> {
-    pack(name).map(|p| if name == "pets37" { p.without_text() } else { p })
+    pack(name).map(|p| {
+        if name == "pets37" {
+            p.without_text()
+        } else {
+            p
+        }
+    })
 }
 
 fn taught(features: &Array2<f32>, labels: &[usize], bursts: &[u32], text: &Array2<f32>) -> Learned {
-    let shots = Shots { features: features.view(), labels, bursts };
-    learn(&Support::new(shots, text.view(), 100.0).unwrap(), &Settings::default(), 0).unwrap()
+    let shots = Shots {
+        features: features.view(),
+        labels,
+        bursts,
+    };
+    learn(
+        &Support::new(shots, text.view(), 100.0).unwrap(),
+        &Settings::default(),
+        0,
+    )
+    .unwrap()
 }
 
 fn each_its_own(count: usize) -> Vec<u32> {
@@ -35,11 +57,20 @@ fn each_its_own(count: usize) -> Vec<u32> {
 }
 
 fn taught_by(draw: &Draw, text: &Array2<f32>) -> Learned {
-    taught(&draw.support.features, &draw.support.labels, &each_its_own(draw.support.labels.len()), text)
+    taught(
+        &draw.support.features,
+        &draw.support.labels,
+        &each_its_own(draw.support.labels.len()),
+        text,
+    )
 }
 
 fn top1(learned: &Learned, query: &Labelled) -> f64 {
-    100.0 * metrics::top1(learned.head.scores(query.features.view()).view(), &query.labels)
+    100.0
+        * metrics::top1(
+            learned.head.scores(query.features.view()).view(),
+            &query.labels,
+        )
 }
 
 fn mean(values: impl IntoIterator<Item = f64>) -> f64 {
@@ -49,7 +80,9 @@ fn mean(values: impl IntoIterator<Item = f64>) -> f64 {
 
 /// Rows of a set whose class `keep` accepts, with classes renamed by it.
 fn only(set: &Labelled, keep: impl Fn(usize) -> Option<usize>) -> Labelled {
-    let rows: Vec<usize> = (0..set.labels.len()).filter(|i| keep(set.labels[*i]).is_some()).collect();
+    let rows: Vec<usize> = (0..set.labels.len())
+        .filter(|i| keep(set.labels[*i]).is_some())
+        .collect();
     Labelled {
         features: set.features.select(Axis(0), &rows),
         labels: rows.iter().map(|i| keep(set.labels[*i]).unwrap()).collect(),
@@ -59,24 +92,58 @@ fn only(set: &Labelled, keep: impl Fn(usize) -> Option<usize>) -> Labelled {
 #[test]
 fn auto_is_never_far_below_the_best_head_nor_below_names() {
     for name in PACKS {
-        let Some(pack) = as_measured(name) else { return };
-        let reference = std::fs::read(PathBuf::from(std::env::var_os("EDGECLIP_DATA").unwrap()).join("features/reference.json"));
+        let Some(pack) = as_measured(name) else {
+            return;
+        };
+        let reference = std::fs::read(
+            PathBuf::from(std::env::var_os("EDGECLIP_DATA").unwrap())
+                .join("features/reference.json"),
+        );
         let reference: serde_json::Value = serde_json::from_slice(&reference.unwrap()).unwrap();
         for shots in [1, 2, 4, 8, 16] {
-            let Some(known) = reference.get(format!("{name}/{shots}")) else { continue };
-            let best = known.as_object().unwrap().values().filter_map(serde_json::Value::as_f64).fold(0.0, f64::max);
-            let cell = measure(&pack, shots, &Settings::default(), &pack.draw(shots, 3).unwrap()).unwrap();
+            let Some(known) = reference.get(format!("{name}/{shots}")) else {
+                continue;
+            };
+            let best = known
+                .as_object()
+                .unwrap()
+                .values()
+                .filter_map(serde_json::Value::as_f64)
+                .fold(0.0, f64::max);
+            let cell = measure(
+                &pack,
+                shots,
+                &Settings::default(),
+                &pack.draw(shots, 3).unwrap(),
+            )
+            .unwrap();
             let ours = 100.0 * cell.top1;
-            println!("{name} {shots}: {ours:.1}, best reference {best:.1}, ECE {:.1}, estimate {:?}", 100.0 * cell.ece, cell.estimate);
-            assert!(ours >= best - if shots == 1 { 1.5 } else { 1.0 }, "{name} {shots}: {ours:.2} below {best}");
+            println!(
+                "{name} {shots}: {ours:.1}, best reference {best:.1}, ECE {:.1}, estimate {:?}",
+                100.0 * cell.ece,
+                cell.estimate
+            );
+            assert!(
+                ours >= best - if shots == 1 { 1.5 } else { 1.0 },
+                "{name} {shots}: {ours:.2} below {best}"
+            );
             if let Some(zero) = cell.zero_shot {
-                assert!(ours >= 100.0 * zero - 0.3, "{name} {shots}: {ours:.2} below names alone");
+                assert!(
+                    ours >= 100.0 * zero - 0.3,
+                    "{name} {shots}: {ours:.2} below names alone"
+                );
             }
             if shots >= 4 {
                 assert!(cell.ece <= 0.04, "{name} {shots}: ECE {:.3}", cell.ece);
                 let (estimate, low, high) = cell.estimate.unwrap();
-                assert!((estimate - cell.top1).abs() < 0.06, "{name} {shots}: guesses {estimate:.3}");
-                assert!(low <= cell.top1 && cell.top1 <= high, "{name} {shots}: {low:.3} to {high:.3}");
+                assert!(
+                    (estimate - cell.top1).abs() < 0.06,
+                    "{name} {shots}: guesses {estimate:.3}"
+                );
+                assert!(
+                    low <= cell.top1 && cell.top1 <= high,
+                    "{name} {shots}: {low:.3} to {high:.3}"
+                );
             }
         }
     }
@@ -85,7 +152,9 @@ fn auto_is_never_far_below_the_best_head_nor_below_names() {
 #[test]
 fn classes_known_by_photos_alone_stand_beside_named_ones() {
     let Some(pack) = pack("pets37") else { return };
-    let nameless: Vec<usize> = (0..37).filter(|k| pack.text.row(*k).iter().all(|v| *v == 0.0)).collect();
+    let nameless: Vec<usize> = (0..37)
+        .filter(|k| pack.text.row(*k).iter().all(|v| *v == 0.0))
+        .collect();
     assert_eq!(nameless.len(), 13);
     // The best reference by photos alone, from the table.
     for (shots, alone) in [(1, 37.8), (2, 56.5), (4, 72.7), (8, 82.2), (16, 86.9)] {
@@ -116,7 +185,9 @@ fn twenty_shots_beside_one_do_not_swallow_it() {
     for name in ["cifar10", "pets24"] {
         let Some(pack) = pack(name) else { return };
         let k = pack.classes.len();
-        let many = &pack.draw(if name == "pets24" { 12 } else { 20 }, 1).unwrap()[0];
+        let many = &pack
+            .draw(if name == "pets24" { 12 } else { 20 }, 1)
+            .unwrap()[0];
         // Odd classes keep their first shot alone.
         let mut seen = vec![0; k];
         let rows: Vec<usize> = (0..many.support.labels.len())
@@ -132,7 +203,9 @@ fn twenty_shots_beside_one_do_not_swallow_it() {
         let few = only(&many.query, |class| (class % 2 == 1).then_some(class));
         let zero = 100.0 * metrics::top1(few.features.dot(&pack.text.t()).view(), &few.labels);
         let ours = top1(&learned, &few);
-        println!("{name}: classes of one shot beside others of many: {ours:.1}, by names {zero:.1}");
+        println!(
+            "{name}: classes of one shot beside others of many: {ours:.1}, by names {zero:.1}"
+        );
         assert!(ours >= zero - 3.0, "{name}: {ours} {zero}");
     }
 }
@@ -145,7 +218,9 @@ fn one_wrong_label_in_ten_costs_little_and_is_found() {
         let draw = &pack.draw(8, 1).unwrap()[0];
         let mut wrong = draw.support.labels.clone();
         let spoiled: Vec<usize> = (0..wrong.len()).step_by(10).collect();
-        spoiled.iter().for_each(|i| wrong[*i] = (wrong[*i] + 1 + i / 10 % (k - 1)) % k);
+        spoiled
+            .iter()
+            .for_each(|i| wrong[*i] = (wrong[*i] + 1 + i / 10 % (k - 1)) % k);
         let bursts = each_its_own(wrong.len());
         let clean = top1(&taught_by(draw, &pack.text), &draw.query);
         let learned = taught(&draw.support.features, &wrong, &bursts, &pack.text);
@@ -153,10 +228,20 @@ fn one_wrong_label_in_ten_costs_little_and_is_found() {
         let mut order: Vec<usize> = (0..wrong.len()).collect();
         let own = |i: usize| learned.held_out[i].map_or(1.0, |h| h.p_own);
         order.sort_by(|a, b| own(*a).total_cmp(&own(*b)));
-        let found = order[..2 * spoiled.len()].iter().filter(|i| spoiled.contains(i)).count();
-        println!("{name}: {clean:.1}, with one label in ten wrong {ours:.1}; {found} of {} among the most doubtful", spoiled.len());
+        let found = order[..2 * spoiled.len()]
+            .iter()
+            .filter(|i| spoiled.contains(i))
+            .count();
+        println!(
+            "{name}: {clean:.1}, with one label in ten wrong {ours:.1}; {found} of {} among the most doubtful",
+            spoiled.len()
+        );
         assert!(ours >= clean - 5.0, "{name}: {clean} {ours}");
-        assert!(found * 10 >= spoiled.len() * 7, "{name}: found {found} of {}", spoiled.len());
+        assert!(
+            found * 10 >= spoiled.len() * 7,
+            "{name}: found {found} of {}",
+            spoiled.len()
+        );
     }
 }
 
@@ -169,10 +254,15 @@ fn ten_near_duplicates_of_a_burst_count_as_about_one() {
         // The first shot of class 0, ten times with a little noise.
         let first = draw.support.labels.iter().position(|l| *l == 0).unwrap();
         let mut rows = draw.support.features.clone();
-        let (mut labels, mut bursts) = (draw.support.labels.clone(), each_its_own(draw.support.labels.len()));
+        let (mut labels, mut bursts) = (
+            draw.support.labels.clone(),
+            each_its_own(draw.support.labels.len()),
+        );
         for copy in 0..9 {
             let mut row = draw.support.features.row(first).to_owned();
-            row.iter_mut().enumerate().for_each(|(j, v)| *v += 0.001 * (((j * 7 + copy * 13) % 11) as f32 - 5.0) / 5.0);
+            row.iter_mut()
+                .enumerate()
+                .for_each(|(j, v)| *v += 0.001 * (((j * 7 + copy * 13) % 11) as f32 - 5.0) / 5.0);
             row /= row.dot(&row).sqrt();
             rows.push_row(row.view()).unwrap();
             labels.push(0);
@@ -190,14 +280,35 @@ fn two_classes_and_one_class_are_told_from_what_they_are_not() {
     let Some(pack) = pack("food9") else { return };
     let draw = &pack.draw(8, 1).unwrap()[0];
     let two = only(&draw.support, |class| (class < 2).then_some(class));
-    let learned = taught(&two.features, &two.labels, &each_its_own(two.labels.len()), &pack.text.slice(s![..2, ..]).to_owned());
-    let ours = top1(&learned, &only(&draw.query, |class| (class < 2).then_some(class)));
+    let learned = taught(
+        &two.features,
+        &two.labels,
+        &each_its_own(two.labels.len()),
+        &pack.text.slice(s![..2, ..]).to_owned(),
+    );
+    let ours = top1(
+        &learned,
+        &only(&draw.query, |class| (class < 2).then_some(class)),
+    );
     assert!(ours >= 97.0, "two classes: {ours}");
     let one = only(&draw.support, |class| (class == 3).then_some(0));
-    let learned = taught(&one.features, &one.labels, &each_its_own(8), &pack.text.slice(s![3..4, ..]).to_owned());
+    let learned = taught(
+        &one.features,
+        &one.labels,
+        &each_its_own(8),
+        &pack.text.slice(s![3..4, ..]).to_owned(),
+    );
     let scores = learned.head.scores(draw.query.features.view());
     let known: Vec<f32> = (0..draw.query.labels.len())
-        .map(|i| learned.knownness(&draw.query.features.row(i).to_vec(), &scores.row(i).to_vec(), 1).unwrap())
+        .map(|i| {
+            learned
+                .knownness(
+                    &draw.query.features.row(i).to_vec(),
+                    &scores.row(i).to_vec(),
+                    1,
+                )
+                .unwrap()
+        })
         .collect();
     let own: Vec<bool> = draw.query.labels.iter().map(|l| *l == 3).collect();
     let area = metrics::auroc(&known, &own);
@@ -215,23 +326,44 @@ fn a_new_class_leaves_the_old_ones_alone() {
             let old = only(&draw.query, |class| (class + 1 < k).then_some(class));
             let before = only(&draw.support, |class| (class + 1 < k).then_some(class));
             let text = pack.text.slice(s![..k - 1, ..]).to_owned();
-            let less = taught(&before.features, &before.labels, &each_its_own(before.labels.len()), &text);
+            let less = taught(
+                &before.features,
+                &before.labels,
+                &each_its_own(before.labels.len()),
+                &text,
+            );
             lost.push(top1(&less, &old) - top1(&taught_by(&draw, &pack.text), &old));
         }
     }
     let kept = lost.iter().filter(|l| **l <= 0.5).count();
-    println!("old classes lose {:.2} points in the mean, {:.2} at most; at most 0.5 in {kept} of {}", mean(lost.clone()), lost.iter().copied().fold(f64::MIN, f64::max), lost.len());
-    assert!(mean(lost.clone()) <= 0.5 && kept * 4 >= lost.len() * 3, "{lost:?}");
+    println!(
+        "old classes lose {:.2} points in the mean, {:.2} at most; at most 0.5 in {kept} of {}",
+        mean(lost.clone()),
+        lost.iter().copied().fold(f64::MIN, f64::max),
+        lost.len()
+    );
+    assert!(
+        mean(lost.clone()) <= 0.5 && kept * 4 >= lost.len() * 3,
+        "{lost:?}"
+    );
 }
 
 #[test]
 fn calibration_holds_in_the_mean_and_unknown_beats_max_softmax() {
     let (mut errors, mut gains) = (Vec::new(), Vec::new());
     for name in PACKS {
-        let Some(pack) = as_measured(name) else { return };
+        let Some(pack) = as_measured(name) else {
+            return;
+        };
         for shots in [4, 8, 16] {
             if pack.draws.contains_key(&shots) {
-                let cell = measure(&pack, shots, &Settings::default(), &pack.draw(shots, 3).unwrap()).unwrap();
+                let cell = measure(
+                    &pack,
+                    shots,
+                    &Settings::default(),
+                    &pack.draw(shots, 3).unwrap(),
+                )
+                .unwrap();
                 errors.push(100.0 * cell.ece);
             }
         }
@@ -239,20 +371,32 @@ fn calibration_holds_in_the_mean_and_unknown_beats_max_softmax() {
         let text = pack.text.slice(s![..half, ..]).to_owned();
         for draw in pack.draw(4, 3).unwrap() {
             let first = only(&draw.support, |class| (class < half).then_some(class));
-            let learned = taught(&first.features, &first.labels, &each_its_own(first.labels.len()), &text);
+            let learned = taught(
+                &first.features,
+                &first.labels,
+                &each_its_own(first.labels.len()),
+                &text,
+            );
             let scores = learned.head.scores(draw.query.features.view());
             let (mut known, mut softmax) = (Vec::new(), Vec::new());
             for (feature, scores) in draw.query.features.rows().into_iter().zip(scores.rows()) {
                 let (feature, scores) = (feature.to_vec(), scores.to_vec());
                 known.push(learned.knownness(&feature, &scores, half).unwrap());
-                softmax.push(learned.probabilities(&scores).into_iter().fold(0.0, f32::max));
+                softmax.push(
+                    learned
+                        .probabilities(&scores)
+                        .into_iter()
+                        .fold(0.0, f32::max),
+                );
             }
             let own: Vec<bool> = draw.query.labels.iter().map(|l| *l < half).collect();
             gains.push(100.0 * (metrics::auroc(&known, &own) - metrics::auroc(&softmax, &own)));
         }
     }
     let (error, gain) = (mean(errors), mean(gains.clone()));
-    println!("ECE {error:.2} in the mean; AUROC of unknown {gain:.1} points above max-softmax in the mean");
+    println!(
+        "ECE {error:.2} in the mean; AUROC of unknown {gain:.1} points above max-softmax in the mean"
+    );
     assert!(error <= 2.5, "{error}");
     assert!(gain >= 2.0, "{gains:?}");
 }

@@ -90,14 +90,21 @@ impl Classifier {
         let mut confusions = vec![0; kinds * kinds];
         let mut doubts = Vec::new();
         for (k, class) in classes.iter_mut().enumerate() {
-            let mut own_bursts: Vec<u32> = (0..own.len()).filter(|i| own[*i] == k).map(|i| bursts[i]).collect();
+            let mut own_bursts: Vec<u32> = (0..own.len())
+                .filter(|i| own[*i] == k)
+                .map(|i| bursts[i])
+                .collect();
             class.shots = own_bursts.len();
             own_bursts.sort_unstable();
             own_bursts.dedup();
             class.bursts = own_bursts.len();
         }
         let held_out = self.learned.as_ref().map_or(&[][..], |l| &l.held_out);
-        for (i, held) in held_out.iter().enumerate().filter_map(|(i, h)| Some((i, h.as_ref()?))) {
+        for (i, held) in held_out
+            .iter()
+            .enumerate()
+            .filter_map(|(i, h)| Some((i, h.as_ref()?)))
+        {
             let k = own[i];
             classes[k].judged += 1;
             classes[k].right += usize::from(held.best == k);
@@ -115,7 +122,13 @@ impl Classifier {
         doubts.sort_by(|a, b| b.p.total_cmp(&a.p));
         let twins = self.twins(&rows, &own, &classes);
         let advice = advice(&classes, &confusions, &doubts, &twins);
-        Ok(Audit { classes, confusions, doubts, twins, advice })
+        Ok(Audit {
+            classes,
+            confusions,
+            doubts,
+            twins,
+            advice,
+        })
     }
 
     fn class_audit(&self, at: usize) -> ClassAudit {
@@ -131,12 +144,18 @@ impl Classifier {
     }
 
     /// Nearest neighbours that are nearly the same, each pair once, not views of one photo.
-    fn twins(&self, rows: &ndarray::Array2<f32>, own: &[usize], classes: &[ClassAudit]) -> Vec<Twins> {
+    fn twins(
+        &self,
+        rows: &ndarray::Array2<f32>,
+        own: &[usize],
+        classes: &[ClassAudit],
+    ) -> Vec<Twins> {
         let mut found = Vec::new();
         for j in 0..self.shots.len() {
             let (a, b) = (&self.shots[j], rows.row(j));
             let near = (0..j).map(|i| (i, rows.row(i).dot(&b)));
-            let near = near.filter(|(i, c)| *c > shot::SAME_VIEW && self.shots[*i].source != a.source);
+            let near =
+                near.filter(|(i, c)| *c > shot::SAME_VIEW && self.shots[*i].source != a.source);
             let Some((i, cosine)) = near.max_by(|x, y| x.1.total_cmp(&y.1)) else {
                 continue;
             };
@@ -151,7 +170,12 @@ impl Classifier {
     }
 }
 
-fn advice(classes: &[ClassAudit], confusions: &[usize], doubts: &[Doubt], twins: &[Twins]) -> Vec<String> {
+fn advice(
+    classes: &[ClassAudit],
+    confusions: &[usize],
+    doubts: &[Doubt],
+    twins: &[Twins],
+) -> Vec<String> {
     let mut advice = Vec::new();
     for t in twins.iter().filter(|t| t.classes.0 != t.classes.1).take(3) {
         advice.push(format!(
@@ -160,7 +184,10 @@ fn advice(classes: &[ClassAudit], confusions: &[usize], doubts: &[Doubt], twins:
         ));
     }
     if let Some(d) = doubts.first() {
-        advice.push(format!("look at shot {}: is it `{}`, or `{}`?", d.shot, d.class, d.looks_like));
+        advice.push(format!(
+            "look at shot {}: is it `{}`, or `{}`?",
+            d.shot, d.class, d.looks_like
+        ));
     }
     if let Some((a, b, times)) = most_confused(classes, confusions) {
         advice.push(format!(
@@ -168,12 +195,19 @@ fn advice(classes: &[ClassAudit], confusions: &[usize], doubts: &[Doubt], twins:
         ));
     }
     let mut few: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
-    for class in classes.iter().filter(|c| c.bursts < FEW_BURSTS && !(c.named && c.shots == 0)) {
+    for class in classes
+        .iter()
+        .filter(|c| c.bursts < FEW_BURSTS && !(c.named && c.shots == 0))
+    {
         few.entry(class.bursts).or_default().push(&class.name);
     }
     for (bursts, names) in few {
         let listed: Vec<String> = names.iter().take(5).map(|n| format!("`{n}`")).collect();
-        let more = if names.len() > 5 { format!(" and {} more", names.len() - 5) } else { String::new() };
+        let more = if names.len() > 5 {
+            format!(" and {} more", names.len() - 5)
+        } else {
+            String::new()
+        };
         let views = if bursts == 1 { "view" } else { "views" };
         advice.push(format!(
             "take more photos of {}{more}, from other sides: {bursts} {views} so far, {FEW_BURSTS} tell much more",
@@ -184,7 +218,10 @@ fn advice(classes: &[ClassAudit], confusions: &[usize], doubts: &[Doubt], twins:
 }
 
 /// The pair of classes taken for each other most often, at least twice.
-fn most_confused<'a>(classes: &'a [ClassAudit], confusions: &[usize]) -> Option<(&'a str, &'a str, usize)> {
+fn most_confused<'a>(
+    classes: &'a [ClassAudit],
+    confusions: &[usize],
+) -> Option<(&'a str, &'a str, usize)> {
     let k = classes.len();
     let pairs = (0..k).flat_map(|a| (0..a).map(move |b| (a, b)));
     let counted = pairs.map(|(a, b)| (a, b, confusions[a * k + b] + confusions[b * k + a]));

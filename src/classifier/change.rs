@@ -27,8 +27,11 @@ impl Change {
             return change;
         };
         for (shot, held) in before.shots.iter().zip(&old.held_out) {
-            let Ok(at) = after.shot_at(shot.id) else { continue };
-            let (Some(held), Some(now)) = (held, new.held_out.get(at).and_then(Option::as_ref)) else {
+            let Ok(at) = after.shot_at(shot.id) else {
+                continue;
+            };
+            let (Some(held), Some(now)) = (held, new.held_out.get(at).and_then(Option::as_ref))
+            else {
                 continue;
             };
             if after.shots[at].class != shot.class {
@@ -40,7 +43,10 @@ impl Change {
             change.right_before += usize::from(was_right);
             change.right_after += usize::from(is_right);
             if was_right && !is_right {
-                let taken_for = after.classes.get(now.best).map_or("background", |c| c.name());
+                let taken_for = after
+                    .classes
+                    .get(now.best)
+                    .map_or("background", |c| c.name());
                 change.lost.push((shot.id, taken_for.to_owned()));
             }
         }

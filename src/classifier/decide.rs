@@ -32,7 +32,12 @@ impl Classifier {
     ///
     /// # Errors
     /// The feature is of another width.
-    pub fn scores_into(&self, feature: &Feature, scratch: &mut Scratch, scores: &mut Vec<f32>) -> Result<()> {
+    pub fn scores_into(
+        &self,
+        feature: &Feature,
+        scratch: &mut Scratch,
+        scores: &mut Vec<f32>,
+    ) -> Result<()> {
         if feature.dim() != self.dim() {
             return Err(Error::invalid(
                 "feature width",
@@ -64,7 +69,8 @@ impl Classifier {
         self.scores_into(feature, &mut Scratch::default(), &mut scores)?;
         let p = self.probabilities(&scores);
         let learned = self.learned.as_ref();
-        let unknown = learned.and_then(|l| l.is_unknown(feature.values(), &scores, self.classes.len()));
+        let unknown =
+            learned.and_then(|l| l.is_unknown(feature.values(), &scores, self.classes.len()));
         let mut order: Vec<usize> = (0..self.classes.len()).collect();
         order.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]));
         order.truncate(top);

@@ -18,7 +18,9 @@ pub struct Draft {
 
 impl Draft {
     pub(super) fn of(classifier: &Classifier) -> Self {
-        Self { made: classifier.clone() }
+        Self {
+            made: classifier.clone(),
+        }
     }
 
     /// Adds classes with text weights, at the end. A class of this name that had none gets one.
@@ -29,16 +31,33 @@ impl Draft {
         let made = &mut self.made;
         if weights.feature_space != made.feature_space {
             let expected = format!("{}, the classifier's", made.feature_space);
-            return Err(Error::invalid("feature space of the names", weights.feature_space.to_string(), expected));
+            return Err(Error::invalid(
+                "feature space of the names",
+                weights.feature_space.to_string(),
+                expected,
+            ));
         }
         if weights.weights.ncols() != made.dim() {
             let found = format!("{}-wide rows", weights.weights.ncols());
-            return Err(Error::invalid("text weights", found, format!("{}-wide rows", made.dim())));
+            return Err(Error::invalid(
+                "text weights",
+                found,
+                format!("{}-wide rows", made.dim()),
+            ));
         }
-        for ((label, origin), row) in weights.labels.iter().zip(&weights.origins).zip(weights.weights.rows()) {
+        for ((label, origin), row) in weights
+            .labels
+            .iter()
+            .zip(&weights.origins)
+            .zip(weights.weights.rows())
+        {
             let estimated = matches!(origin, Origin::Estimated(_));
             let prompts = label.prompts().to_vec();
-            match made.position(label.name()).ok().filter(|at| !made.is_named(*at)) {
+            match made
+                .position(label.name())
+                .ok()
+                .filter(|at| !made.is_named(*at))
+            {
                 Some(at) => {
                     made.text.row_mut(at).assign(&row);
                     let class = &mut made.classes[at];
@@ -71,7 +90,11 @@ impl Draft {
     pub fn remove_class(&mut self, name: &str) -> Result<&mut Self> {
         let at = self.made.position(name)?;
         if self.made.classes.len() == 1 {
-            return Err(Error::invalid("classes", "none left", "at least one class: add another first"));
+            return Err(Error::invalid(
+                "classes",
+                "none left",
+                "at least one class: add another first",
+            ));
         }
         let class = self.made.classes.remove(at);
         self.made.text.remove_index(Axis(0), at);
@@ -96,18 +119,32 @@ impl Draft {
     /// No such class, a feature of another width, a photo that is a shot already, or too many.
     pub fn add_shots(&mut self, class: Option<&str>, shots: Vec<NewShot>) -> Result<Vec<u32>> {
         let made = &mut self.made;
-        let class = class.map(|name| Ok::<_, Error>(made.classes[made.position(name)?].id)).transpose()?;
+        let class = class
+            .map(|name| Ok::<_, Error>(made.classes[made.position(name)?].id))
+            .transpose()?;
         let total = made.shots.len() + shots.len();
         if total > MAX_SHOTS {
-            return Err(Error::Limit { what: "shots", found: total as u64, limit: MAX_SHOTS as u64 });
+            return Err(Error::Limit {
+                what: "shots",
+                found: total as u64,
+                limit: MAX_SHOTS as u64,
+            });
         }
         let mut ids = Vec::with_capacity(shots.len());
         for new in shots {
             if new.feature.dim() != made.dim() {
                 let found = new.feature.dim().to_string();
-                return Err(Error::invalid("feature width", found, made.dim().to_string()));
+                return Err(Error::invalid(
+                    "feature width",
+                    found,
+                    made.dim().to_string(),
+                ));
             }
-            if let Some(there) = made.shots.iter().find(|s| s.source == new.source && s.view == new.view) {
+            if let Some(there) = made
+                .shots
+                .iter()
+                .find(|s| s.source == new.source && s.view == new.view)
+            {
                 return Err(made.known_already(there));
             }
             let (shot, feature, thumbnail) = new.into_shot(made.next_shot, class);
@@ -160,7 +197,9 @@ impl Draft {
     /// No such class or shot.
     pub fn move_shots(&mut self, ids: &[u32], class: Option<&str>) -> Result<&mut Self> {
         let made = &mut self.made;
-        let class = class.map(|name| Ok::<_, Error>(made.classes[made.position(name)?].id)).transpose()?;
+        let class = class
+            .map(|name| Ok::<_, Error>(made.classes[made.position(name)?].id))
+            .transpose()?;
         for id in ids {
             let at = made.shot_at(*id)?;
             made.shots[at].class = class;
@@ -183,9 +222,18 @@ impl Draft {
     /// A class has neither a text weight nor shots, or the head cannot be learned from them.
     pub fn learn(mut self, note: &str) -> Result<Classifier> {
         let made = &mut self.made;
-        if let Some(at) = (0..made.classes.len()).find(|at| !made.is_named(*at) && made.shots_of(*at) == 0) {
-            let found = format!("`{}`, with neither text weight nor shots", made.classes[at].name);
-            return Err(Error::invalid("class", found, "photos of it: `edgeclip learn`"));
+        if let Some(at) =
+            (0..made.classes.len()).find(|at| !made.is_named(*at) && made.shots_of(*at) == 0)
+        {
+            let found = format!(
+                "`{}`, with neither text weight nor shots",
+                made.classes[at].name
+            );
+            return Err(Error::invalid(
+                "class",
+                found,
+                "photos of it: `edgeclip learn`",
+            ));
         }
         made.note = note.to_owned();
         made.relearn()?;
@@ -197,10 +245,16 @@ impl Draft {
         let dim = made.dim();
         let kept: Vec<bool> = made.shots.iter().map(keep).collect();
         let mut at = kept.iter();
-        made.shots.retain(|_| *at.next().expect("a word for each shot"));
+        made.shots
+            .retain(|_| *at.next().expect("a word for each shot"));
         let mut at = kept.iter();
-        made.thumbnails.retain(|_| *at.next().expect("a word for each shot"));
-        let rows = made.halves.chunks(dim).zip(&kept).filter(|(_, kept)| **kept);
+        made.thumbnails
+            .retain(|_| *at.next().expect("a word for each shot"));
+        let rows = made
+            .halves
+            .chunks(dim)
+            .zip(&kept)
+            .filter(|(_, kept)| **kept);
         made.halves = rows.flat_map(|(row, _)| row.iter().copied()).collect();
     }
 }
@@ -213,7 +267,12 @@ impl Classifier {
         estimated: bool,
         weight: Option<ndarray::ArrayView1<'_, f32>>,
     ) {
-        self.classes.push(Class { id: self.next_id, name: name.to_owned(), prompts, estimated });
+        self.classes.push(Class {
+            id: self.next_id,
+            name: name.to_owned(),
+            prompts,
+            estimated,
+        });
         self.next_id += 1;
         let none = Array2::zeros((1, self.dim()));
         let row = weight.map_or(none.row(0), |w| w);
@@ -221,10 +280,16 @@ impl Classifier {
     }
 
     fn known_already(&self, shot: &Shot) -> Error {
-        let class = shot.class.and_then(|id| self.classes.iter().find(|c| c.id == id));
+        let class = shot
+            .class
+            .and_then(|id| self.classes.iter().find(|c| c.id == id));
         let of = class.map_or("the background".to_owned(), |c| format!("`{}`", c.name));
         let found = format!("one that is shot {} of {of} already", shot.id);
-        Error::invalid("photo", found, format!("a new one, or `edgeclip forget --shot {}` first", shot.id))
+        Error::invalid(
+            "photo",
+            found,
+            format!("a new one, or `edgeclip forget --shot {}` first", shot.id),
+        )
     }
 
     /// Features of all shots, N×D unit rows.

@@ -93,7 +93,9 @@ impl Classifier {
         };
         let text: Vec<u8> = self.text.iter().flat_map(|v| v.to_le_bytes()).collect();
         let record = store::encode_postcard(&record, "classifier record")?;
-        let mut builder = Envelope::builder(Kind::Classifier).section(RECORD, record).section(TEXT, text);
+        let mut builder = Envelope::builder(Kind::Classifier)
+            .section(RECORD, record)
+            .section(TEXT, text);
         let lessons = Lessons {
             settings: self.settings.clone(),
             next_shot: self.next_shot,
@@ -116,7 +118,8 @@ impl Classifier {
     }
 
     fn from_envelope(envelope: &Envelope) -> Result<Self> {
-        let record: Record = store::decode_postcard(envelope.section(RECORD)?, "classifier record")?;
+        let record: Record =
+            store::decode_postcard(envelope.section(RECORD)?, "classifier record")?;
         let dim = record.dim as usize;
         let text = weights(envelope.section(TEXT)?, record.classes.len(), dim)?;
         record.check()?;
@@ -134,7 +137,10 @@ impl Classifier {
             false => vec![Vec::new(); lessons.shots.len()],
         };
         let learned: Option<Learned> = match envelope.has(LEARNED) {
-            true => Some(store::decode_postcard(envelope.section(LEARNED)?, "learned head")?),
+            true => Some(store::decode_postcard(
+                envelope.section(LEARNED)?,
+                "learned head",
+            )?),
             false => None,
         };
         let made = Self {
@@ -157,7 +163,11 @@ impl Classifier {
         if let Some(learned) = &made.learned {
             learned.check(made.kinds(), dim, made.shots.len())?;
         } else if !made.shots.is_empty() {
-            return Err(Error::invalid("classifier", "shots and no head learned from them", "both"));
+            return Err(Error::invalid(
+                "classifier",
+                "shots and no head learned from them",
+                "both",
+            ));
         }
         Ok(made)
     }
@@ -165,16 +175,29 @@ impl Classifier {
 
 impl Record {
     fn check(&self) -> Result<()> {
-        let labels = self.classes.iter().map(|c| Label::new(&c.name, &c.prompts)).collect::<Result<_>>()?;
+        let labels = self
+            .classes
+            .iter()
+            .map(|c| Label::new(&c.name, &c.prompts))
+            .collect::<Result<_>>()?;
         text::check(labels)?;
         let mut ids: Vec<u32> = self.classes.iter().map(|c| c.id).collect();
         ids.sort_unstable();
         ids.dedup();
         if ids.len() != self.classes.len() || ids.last().is_some_and(|last| *last >= self.next_id) {
-            return Err(Error::invalid("class ids", "a repeated one, or one not given yet", "each once"));
+            return Err(Error::invalid(
+                "class ids",
+                "a repeated one, or one not given yet",
+                "each once",
+            ));
         }
-        if !(self.score.scale.is_finite() && self.score.scale > 0.0 && self.score.bias.is_finite()) {
-            return Err(Error::invalid("score", format!("{:?}", self.score), "finite numbers, a positive scale"));
+        if !(self.score.scale.is_finite() && self.score.scale > 0.0 && self.score.bias.is_finite())
+        {
+            return Err(Error::invalid(
+                "score",
+                format!("{:?}", self.score),
+                "finite numbers, a positive scale",
+            ));
         }
         Ok(())
     }
@@ -184,15 +207,30 @@ impl Lessons {
     fn check(&self, classes: &[Class]) -> Result<()> {
         let rising = self.shots.is_sorted_by(|a, b| a.id() < b.id());
         if !rising || self.shots.last().is_some_and(|s| s.id() >= self.next_shot) {
-            return Err(Error::invalid("shot ids", "a repeated one, or one not given yet", "rising ones"));
+            return Err(Error::invalid(
+                "shot ids",
+                "a repeated one, or one not given yet",
+                "rising ones",
+            ));
         }
-        let known = |s: &Shot| s.class().is_none_or(|id| classes.iter().any(|c| c.id == id));
+        let known = |s: &Shot| {
+            s.class()
+                .is_none_or(|id| classes.iter().any(|c| c.id == id))
+        };
         if !self.shots.iter().all(known) {
-            return Err(Error::invalid("shots", "one of a class that is not there", "shots of the classes listed"));
+            return Err(Error::invalid(
+                "shots",
+                "one of a class that is not there",
+                "shots of the classes listed",
+            ));
         }
         if self.thumbnails.len() != self.shots.len() {
             let found = format!("{} pictures", self.thumbnails.len());
-            return Err(Error::invalid("shots", found, format!("{}, one a shot", self.shots.len())));
+            return Err(Error::invalid(
+                "shots",
+                found,
+                format!("{}, one a shot", self.shots.len()),
+            ));
         }
         self.settings.check()
     }
@@ -201,11 +239,24 @@ impl Lessons {
 fn weights(bytes: &[u8], classes: usize, dim: usize) -> Result<Array2<f32>> {
     if classes.checked_mul(dim).and_then(|n| n.checked_mul(4)) != Some(bytes.len()) {
         let found = format!("{} bytes", bytes.len());
-        return Err(Error::invalid("text weights", found, format!("{classes} rows of {dim} floats")));
+        return Err(Error::invalid(
+            "text weights",
+            found,
+            format!("{classes} rows of {dim} floats"),
+        ));
     }
-    let values: Vec<f32> = bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+    let values: Vec<f32> = bytes
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .map(|b| f32::from_le_bytes(*b))
+        .collect();
     if values.iter().any(|v| !v.is_finite()) {
-        return Err(Error::invalid("text weights", "a value that is no number", "finite floats"));
+        return Err(Error::invalid(
+            "text weights",
+            "a value that is no number",
+            "finite floats",
+        ));
     }
     Ok(Array2::from_shape_vec((classes, dim), values).expect("the length was checked"))
 }
@@ -213,16 +264,29 @@ fn weights(bytes: &[u8], classes: usize, dim: usize) -> Result<Array2<f32>> {
 fn halves(bytes: &[u8], shots: usize, dim: usize) -> Result<Vec<f16>> {
     if dim == 0 || shots.checked_mul(dim).and_then(|n| n.checked_mul(2)) != Some(bytes.len()) {
         let found = format!("{} bytes", bytes.len());
-        return Err(Error::invalid("shots", found, format!("{shots} rows of {dim} half floats")));
+        return Err(Error::invalid(
+            "shots",
+            found,
+            format!("{shots} rows of {dim} half floats"),
+        ));
     }
-    Ok(bytes.as_chunks::<2>().0.iter().map(|b| f16::from_le_bytes(*b)).collect())
+    Ok(bytes
+        .as_chunks::<2>()
+        .0
+        .iter()
+        .map(|b| f16::from_le_bytes(*b))
+        .collect())
 }
 
 fn cut(mut bytes: &[u8], lengths: &[u32]) -> Result<Vec<Vec<u8>>> {
     let whole = lengths.iter().map(|l| u64::from(*l)).sum::<u64>();
     if whole != bytes.len() as u64 {
         let found = format!("{} bytes", bytes.len());
-        return Err(Error::invalid("pictures of shots", found, format!("{whole} bytes")));
+        return Err(Error::invalid(
+            "pictures of shots",
+            found,
+            format!("{whole} bytes"),
+        ));
     }
     let take = |length: &u32| {
         let (picture, rest) = bytes.split_at(*length as usize);

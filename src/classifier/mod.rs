@@ -121,7 +121,11 @@ impl Classifier {
     /// # Errors
     /// The weights are of another feature space, or a name is there already.
     pub fn with_labels(&self, weights: TextWeights) -> Result<Self> {
-        let names: Vec<String> = weights.labels.iter().map(|l| format!("`{}`", l.name())).collect();
+        let names: Vec<String> = weights
+            .labels
+            .iter()
+            .map(|l| format!("`{}`", l.name()))
+            .collect();
         let mut draft = self.draft();
         draft.add_labels(weights)?;
         draft.learn(&format!("added {}", names.join(", ")))
@@ -269,8 +273,15 @@ impl Classifier {
     pub fn with_head(&self, head: head::Head) -> Result<Self> {
         let (found, expected) = ((head.classes(), head.dim()), (self.kinds(), self.dim()));
         if found != expected {
-            let expected = format!("{} classes of width {}, as the classifier has", expected.0, expected.1);
-            return Err(Error::invalid("head", format!("{} classes of width {}", found.0, found.1), expected));
+            let expected = format!(
+                "{} classes of width {}, as the classifier has",
+                expected.0, expected.1
+            );
+            return Err(Error::invalid(
+                "head",
+                format!("{} classes of width {}", found.0, found.1),
+                expected,
+            ));
         }
         let mut new = self.clone();
         new.learned = Some(Learned::elsewhere(head));
@@ -327,10 +338,19 @@ impl Classifier {
         let background = self.classes.len();
         let labels: Vec<usize> = self.shots.iter().map(|s| self.kind_of(s.class)).collect();
         let mut text = Array2::zeros((self.kinds(), self.dim()));
-        text.slice_mut(ndarray::s![..background, ..]).assign(&self.text);
-        let shots = head::Shots { features: features.view(), labels: &labels, bursts: &bursts };
+        text.slice_mut(ndarray::s![..background, ..])
+            .assign(&self.text);
+        let shots = head::Shots {
+            features: features.view(),
+            labels: &labels,
+            bursts: &bursts,
+        };
         let support = head::Support::new(shots, text.view(), self.score.scale)?;
-        self.learned = Some(head::learn(&support, &self.settings, self.kinds() - background)?);
+        self.learned = Some(head::learn(
+            &support,
+            &self.settings,
+            self.kinds() - background,
+        )?);
         Ok(())
     }
 }

@@ -93,15 +93,35 @@ impl NewShot {
     pub fn of(feature: Feature) -> Self {
         use sha2::{Digest, Sha256};
         let mut digest = Sha256::new();
-        feature.values().iter().for_each(|v| digest.update(v.to_le_bytes()));
+        feature
+            .values()
+            .iter()
+            .for_each(|v| digest.update(v.to_le_bytes()));
         let digest = digest.finalize();
         let mut source = [0; 16];
         source.copy_from_slice(&digest[..16]);
-        Self { feature, source, view: 0, capture: None, taken_s: None, name: String::new(), thumbnail: None }
+        Self {
+            feature,
+            source,
+            view: 0,
+            capture: None,
+            taken_s: None,
+            name: String::new(),
+            thumbnail: None,
+        }
     }
 
-    pub(super) fn into_shot(self, id: u32, class: Option<u32>) -> (Shot, Vec<f16>, Option<Vec<u8>>) {
-        let feature = self.feature.values().iter().map(|v| f16::from_f32(*v)).collect();
+    pub(super) fn into_shot(
+        self,
+        id: u32,
+        class: Option<u32>,
+    ) -> (Shot, Vec<f16>, Option<Vec<u8>>) {
+        let feature = self
+            .feature
+            .values()
+            .iter()
+            .map(|v| f16::from_f32(*v))
+            .collect();
         let shot = Shot {
             id,
             class,
@@ -117,12 +137,17 @@ impl NewShot {
 
 /// The end of a long name tells more than its start.
 fn short(name: &str) -> String {
-    let clean: String = name.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    let clean: String = name
+        .chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect();
     if clean.len() <= MAX_NAME_BYTES {
         return clean;
     }
     let from = clean.len() - (MAX_NAME_BYTES - '…'.len_utf8());
-    let from = (from..clean.len()).find(|i| clean.is_char_boundary(*i)).unwrap_or(clean.len());
+    let from = (from..clean.len())
+        .find(|i| clean.is_char_boundary(*i))
+        .unwrap_or(clean.len());
     format!("…{}", &clean[from..])
 }
 
@@ -134,8 +159,13 @@ fn short(name: &str) -> String {
 pub(super) fn unit_rows(halves: &[f16], dim: usize) -> Result<Array2<f32>> {
     let mut values: Vec<f32> = halves.iter().map(|h| h.to_f32()).collect();
     for row in values.chunks_mut(dim) {
-        normalise(row)
-            .map_err(|_| Error::invalid("shot", "a feature without direction", "finite numbers, not all zero"))?;
+        normalise(row).map_err(|_| {
+            Error::invalid(
+                "shot",
+                "a feature without direction",
+                "finite numbers, not all zero",
+            )
+        })?;
     }
     let rows = values.len() / dim;
     Array2::from_shape_vec((rows, dim), values)
@@ -153,17 +183,25 @@ pub(super) fn bursts(shots: &[Shot], features: &Array2<f32>) -> Vec<u32> {
         for (at, &j) in members.iter().enumerate() {
             for &i in &members[..at] {
                 let (a, b) = (root(&mut burst, i), root(&mut burst, j));
-                if a != b && (related(&shots[i], &shots[j]) || features.row(i).dot(&features.row(j)) > SAME_VIEW) {
+                if a != b
+                    && (related(&shots[i], &shots[j])
+                        || features.row(i).dot(&features.row(j)) > SAME_VIEW)
+                {
                     burst[a.max(b)] = a.min(b);
                 }
             }
         }
     }
-    (0..shots.len()).map(|i| root(&mut burst, i) as u32).collect()
+    (0..shots.len())
+        .map(|i| root(&mut burst, i) as u32)
+        .collect()
 }
 
 fn related(a: &Shot, b: &Shot) -> bool {
-    let moment = a.taken_s.zip(b.taken_s).is_some_and(|(a, b)| a.abs_diff(b) <= SAME_MOMENT_S);
+    let moment = a
+        .taken_s
+        .zip(b.taken_s)
+        .is_some_and(|(a, b)| a.abs_diff(b) <= SAME_MOMENT_S);
     a.source == b.source || moment || (a.capture.is_some() && a.capture == b.capture)
 }
 
@@ -183,7 +221,15 @@ mod tests {
 
     fn shot(id: u32, class: u32, source: u8) -> Shot {
         let name = String::new();
-        Shot { id, class: Some(class), source: [source; 16], view: 0, capture: None, taken_s: None, name }
+        Shot {
+            id,
+            class: Some(class),
+            source: [source; 16],
+            view: 0,
+            capture: None,
+            taken_s: None,
+            name,
+        }
     }
 
     fn spread(n: usize) -> Array2<f32> {
@@ -217,7 +263,10 @@ mod tests {
     fn long_names_keep_their_end() {
         let long = format!("{}é.jpg", "x".repeat(200));
         let kept = short(&long);
-        assert!(kept.len() <= MAX_NAME_BYTES && kept.starts_with('…') && kept.ends_with("é.jpg"), "{kept}");
+        assert!(
+            kept.len() <= MAX_NAME_BYTES && kept.starts_with('…') && kept.ends_with("é.jpg"),
+            "{kept}"
+        );
         assert_eq!(short("a\u{7}.jpg"), "a\u{fffd}.jpg");
     }
 }

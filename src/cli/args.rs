@@ -152,7 +152,11 @@ pub(crate) struct HeadFlags {
 #[derive(Debug, Args)]
 pub(crate) struct Learn {
     /// The class, then its photos or folders of them (only photos with --background)
-    #[arg(value_name = "CLASS PHOTO|FOLDER", required_unless_present = "from", conflicts_with = "from")]
+    #[arg(
+        value_name = "CLASS PHOTO|FOLDER",
+        required_unless_present = "from",
+        conflicts_with = "from"
+    )]
     pub(crate) what: Vec<PathBuf>,
     /// Folder with a folder of photos for each class, named after it
     #[arg(long, value_name = "FOLDER", conflicts_with = "background")]
@@ -216,7 +220,11 @@ pub(crate) struct Audit {
 #[derive(Debug, Args)]
 pub(crate) struct Eval {
     /// Folder with a folder of photos for each class, named after it
-    #[arg(value_name = "FOLDER", required_unless_present = "features", conflicts_with = "features")]
+    #[arg(
+        value_name = "FOLDER",
+        required_unless_present = "features",
+        conflicts_with = "features"
+    )]
     pub(crate) photos: Option<PathBuf>,
     /// Feature pack (safetensors) instead of photos
     #[arg(long, value_name = "PACK")]

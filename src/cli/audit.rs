@@ -14,19 +14,33 @@ use crate::eval;
 const SHOWN: usize = 10;
 
 pub(super) fn run(global: &Global, args: &args::Audit, out: &mut Output) -> Result<Done, Stop> {
-    let verb = VerbFlags { classifier: args.file.classifier.clone(), top: None };
+    let verb = VerbFlags {
+        classifier: args.file.classifier.clone(),
+        top: None,
+    };
     let path = places::classifier_path(&Settings::gather(global, verb)?)?;
     let classifier = saving::open(&path)?;
     if classifier.shots().is_empty() {
         let expected = "shots to look into: `edgeclip learn CLASS PHOTO…`";
-        return Err(Error::invalid("classifier", "names alone", expected).at(&path).into());
+        return Err(Error::invalid("classifier", "names alone", expected)
+            .at(&path)
+            .into());
     }
     let audit = classifier.audit().map_err(|e| e.at(&path))?;
     if let Some(picture) = &args.picture {
         let names: Vec<String> = audit.classes.iter().map(|c| c.name.clone()).collect();
-        eval::confusion("shots, each answered while left out", &names, &audit.confusions).write(picture)?;
+        eval::confusion(
+            "shots, each answered while left out",
+            &names,
+            &audit.confusions,
+        )
+        .write(picture)?;
     }
-    if out.json { objects(&audit, out)? } else { words(&audit, out)? }
+    if out.json {
+        objects(&audit, out)?
+    } else {
+        words(&audit, out)?
+    }
     if let Some(picture) = &args.picture {
         log::info!("confusion matrix in {}", picture.display());
     }
@@ -62,7 +76,11 @@ fn objects(audit: &Audit, out: &mut Output) -> Result<(), Stop> {
 }
 
 fn words(audit: &Audit, out: &mut Output) -> Result<(), Stop> {
-    let mut rows = vec![["class", "shots", "views", "right", "taken for"].map(str::to_owned).to_vec()];
+    let mut rows = vec![
+        ["class", "shots", "views", "right", "taken for"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
     for (at, class) in audit.classes.iter().enumerate() {
         rows.push(vec![
             printable(&class.name),
@@ -74,11 +92,21 @@ fn words(audit: &Audit, out: &mut Output) -> Result<(), Stop> {
     }
     out.table(&rows, &[1, 2, 3])?;
     section("Likely wrong labels", &audit.doubts, out, |d| {
-        format!("shot {} {}: `{}`, looks like `{}` ({:.0}%)", d.shot, d.photo, d.class, d.looks_like, 100.0 * d.p)
+        format!(
+            "shot {} {}: `{}`, looks like `{}` ({:.0}%)",
+            d.shot,
+            d.photo,
+            d.class,
+            d.looks_like,
+            100.0 * d.p
+        )
     })?;
     section("Nearly the same", &audit.twins, out, |t| {
         let (a, b) = (&t.photos.0, &t.photos.1);
-        format!("shots {} {a} and {} {b}, cosine {:.3}", t.shots.0, t.shots.1, t.cosine)
+        format!(
+            "shots {} {a} and {} {b}, cosine {:.3}",
+            t.shots.0, t.shots.1, t.cosine
+        )
     })?;
     section("What to do next", &audit.advice, out, Clone::clone)
 }
@@ -93,13 +121,23 @@ fn right(class: &ClassAudit) -> String {
 fn taken_for(audit: &Audit, at: usize) -> String {
     let k = audit.classes.len();
     let row = &audit.confusions[at * k..(at + 1) * k];
-    let mut others: Vec<usize> = (0..k).filter(|other| *other != at && row[*other] > 0).collect();
+    let mut others: Vec<usize> = (0..k)
+        .filter(|other| *other != at && row[*other] > 0)
+        .collect();
     others.sort_by_key(|other| std::cmp::Reverse(row[*other]));
-    let named = others.iter().take(3).map(|other| format!("{} {}", audit.classes[*other].name, row[*other]));
+    let named = others
+        .iter()
+        .take(3)
+        .map(|other| format!("{} {}", audit.classes[*other].name, row[*other]));
     named.collect::<Vec<_>>().join(", ")
 }
 
-fn section<T>(title: &str, items: &[T], out: &mut Output, show: impl Fn(&T) -> String) -> Result<(), Stop> {
+fn section<T>(
+    title: &str,
+    items: &[T],
+    out: &mut Output,
+    show: impl Fn(&T) -> String,
+) -> Result<(), Stop> {
     if items.is_empty() {
         return Ok(());
     }
@@ -109,7 +147,10 @@ fn section<T>(title: &str, items: &[T], out: &mut Output, show: impl Fn(&T) -> S
         out.line(&format!("  {}", printable(&show(item))))?;
     }
     if items.len() > SHOWN {
-        out.line(&format!("  and {} more (--json lists all)", items.len() - SHOWN))?;
+        out.line(&format!(
+            "  and {} more (--json lists all)",
+            items.len() - SHOWN
+        ))?;
     }
     Ok(())
 }

@@ -52,7 +52,13 @@ pub(super) fn run(global: &Global, verb: args::Classes, out: &mut Output) -> Res
             for name in &names {
                 draft.remove_class(name).map_err(at)?;
             }
-            saving::save(draft.learn(&format!("removed {}", names.join(", "))).map_err(at)?, &path, out)
+            saving::save(
+                draft
+                    .learn(&format!("removed {}", names.join(", ")))
+                    .map_err(at)?,
+                &path,
+                out,
+            )
         }
         args::Classes::Rename { name, new_name, .. } => {
             let mut draft = saving::open(&path)?.draft();
@@ -73,9 +79,15 @@ fn add(
     let model: Bundle = places::open_model(settings)?;
     let before = saving::open_or_empty(path, &model)?;
     let mut draft = before.draft();
-    draft.add_labels(names.weights(labels, &model, settings)?).map_err(|e| e.at(path))?;
+    draft
+        .add_labels(names.weights(labels, &model, settings)?)
+        .map_err(|e| e.at(path))?;
     let added: Vec<_> = labels.iter().map(Label::name).collect();
-    saving::save(draft.learn(&format!("added {}", added.join(", ")))?, path, out)
+    saving::save(
+        draft.learn(&format!("added {}", added.join(", ")))?,
+        path,
+        out,
+    )
 }
 
 fn list(classifier: &Classifier, out: &mut Output) -> Result<Done, Stop> {
@@ -96,18 +108,31 @@ fn list(classifier: &Classifier, out: &mut Output) -> Result<Done, Stop> {
         };
         rows.push(vec![printable(class.name()), by]);
     }
-    let background = classifier.shots().iter().filter(|s| s.class().is_none()).count();
+    let background = classifier
+        .shots()
+        .iter()
+        .filter(|s| s.class().is_none())
+        .count();
     if background > 0 && !out.json {
-        rows.push(vec!["(background)".into(), format!("by {}", count(background, "shot", "shots"))]);
+        rows.push(vec![
+            "(background)".into(),
+            format!("by {}", count(background, "shot", "shots")),
+        ]);
     }
     out.table(&rows, &[])?;
     Ok(Done::Whole)
 }
 
 fn list_shots(classifier: &Classifier, out: &mut Output) -> Result<Done, Stop> {
-    let mut rows = vec![["shot", "class", "photo", "view"].map(str::to_owned).to_vec()];
+    let mut rows = vec![
+        ["shot", "class", "photo", "view"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
     for shot in classifier.shots() {
-        let class = shot.class().and_then(|id| classifier.classes().iter().find(|c| c.id() == id));
+        let class = shot
+            .class()
+            .and_then(|id| classifier.classes().iter().find(|c| c.id() == id));
         let class = class.map(Class::name);
         if out.json {
             out.object(&serde_json::json!({
@@ -115,9 +140,18 @@ fn list_shots(classifier: &Classifier, out: &mut Output) -> Result<Done, Stop> {
             }))?;
             continue;
         }
-        let view = if shot.view() == 0 { "whole".to_owned() } else { shot.view().to_string() };
+        let view = if shot.view() == 0 {
+            "whole".to_owned()
+        } else {
+            shot.view().to_string()
+        };
         let class = class.unwrap_or("(background)");
-        rows.push(vec![shot.id().to_string(), printable(class), printable(shot.name()), view]);
+        rows.push(vec![
+            shot.id().to_string(),
+            printable(class),
+            printable(shot.name()),
+            view,
+        ]);
     }
     if !out.json {
         out.table(&rows, &[0])?;

@@ -214,7 +214,11 @@ impl Table {
             // What it looks like most is still worth a look, one place further.
             cells.extend([UNKNOWN.to_owned(), String::new()]);
         }
-        for a in decision.answers.iter().take(self.answers - (cells.len() - 1) / 2) {
+        for a in decision
+            .answers
+            .iter()
+            .take(self.answers - (cells.len() - 1) / 2)
+        {
             cells.extend([printable(a.label), format!("{:.1}%", 100.0 * a.p)]);
         }
         cells.push(format!("{ms:.1}"));

@@ -16,12 +16,17 @@ use crate::eval::{self, Cell, Draw, Figures, Labelled, Line, Pack};
 use crate::head::{self, Method, Scratch, metrics};
 
 pub(super) fn run(global: &Global, args: &args::Eval, out: &mut Output) -> Result<Done, Stop> {
-    let verb = VerbFlags { classifier: args.file.classifier.clone(), top: None };
+    let verb = VerbFlags {
+        classifier: args.file.classifier.clone(),
+        top: None,
+    };
     let settings = Settings::gather(global, verb)?;
     if args.shots.is_empty() {
         return match &args.photos {
             Some(folder) => classifier_on(folder, args, &settings, out),
-            None => Err(Stop::Usage("--features PACK goes with --shots K: how many shots a class to learn from".into())),
+            None => Err(Stop::Usage(
+                "--features PACK goes with --shots K: how many shots a class to learn from".into(),
+            )),
         };
     }
     if args.shots.contains(&0) {
@@ -32,7 +37,11 @@ pub(super) fn run(global: &Global, args: &args::Eval, out: &mut Output) -> Resul
         (None, Some(folder)) => pool(folder, args, &settings, out.quiet)?,
         (None, None) => unreachable!("clap asks for one"),
     };
-    let pack = if args.text == "ignore" { pack.without_text() } else { pack };
+    let pack = if args.text == "ignore" {
+        pack.without_text()
+    } else {
+        pack
+    };
     heads(&pack, args, out)?;
     Ok(super::classify::report(unreadable, total))
 }
@@ -43,27 +52,44 @@ fn heads(pack: &Pack, args: &args::Eval, out: &mut Output) -> Result<(), Stop> {
     let count = args.draw.map_or(args.draws as usize, |i| i + 1);
     let rows = Rows::new(out.json, pack.is_named());
     rows.head(out)?;
-    let mut lines: Vec<Line> =
-        methods.iter().map(|m| Line { name: m.to_string(), points: Vec::new() }).collect();
+    let mut lines: Vec<Line> = methods
+        .iter()
+        .map(|m| Line {
+            name: m.to_string(),
+            points: Vec::new(),
+        })
+        .collect();
     for &shots in &args.shots {
         let mut draws: Vec<Draw> = pack.draw(shots, count)?;
         if let Some(i) = args.draw {
             if i >= draws.len() {
-                return Err(Stop::Usage(format!("--draw {i}: there are {} draws of {shots} shots", draws.len())));
+                return Err(Stop::Usage(format!(
+                    "--draw {i}: there are {} draws of {shots} shots",
+                    draws.len()
+                )));
             }
             draws = vec![draws.swap_remove(i)];
         }
         for (method, line) in methods.iter().zip(&mut lines) {
-            let settings = head::Settings { method: *method, ..head::Settings::default() };
+            let settings = head::Settings {
+                method: *method,
+                ..head::Settings::default()
+            };
             let cell = eval::measure(pack, shots, &settings, &draws)?;
             line.points.push((shots, cell.top1));
             rows.show(&method.to_string(), &cell, out)?;
         }
     }
     if let Some(path) = &args.plot {
-        let title = args.features.as_ref().or(args.photos.as_ref()).and_then(|p| p.file_stem());
+        let title = args
+            .features
+            .as_ref()
+            .or(args.photos.as_ref())
+            .and_then(|p| p.file_stem());
         let title = title.map_or("accuracy".into(), |t| t.to_string_lossy());
-        lines.iter_mut().for_each(|l| l.points.sort_unstable_by_key(|p| p.0));
+        lines
+            .iter_mut()
+            .for_each(|l| l.points.sort_unstable_by_key(|p| p.0));
         eval::curve(&format!("{title}: top-1 on what was not learned"), &lines).write(path)?;
         log::info!("curve in {}", path.display());
     }
@@ -76,8 +102,15 @@ fn methods(args: &args::Eval) -> Result<Vec<Method>, Stop> {
         ["all"] => Method::NAMES.to_vec(),
         ref names => names.to_vec(),
     };
-    let flags = |name: &str| args::HeadFlags { head: Some(name.to_owned()), seed: args.seed, ..Default::default() };
-    named.into_iter().map(|name| Ok(flags(name).over(&head::Settings::default())?.method)).collect()
+    let flags = |name: &str| args::HeadFlags {
+        head: Some(name.to_owned()),
+        seed: args.seed,
+        ..Default::default()
+    };
+    named
+        .into_iter()
+        .map(|name| Ok(flags(name).over(&head::Settings::default())?.method))
+        .collect()
 }
 
 struct Rows {
@@ -86,8 +119,15 @@ struct Rows {
 }
 
 const COLUMNS: [(&str, usize); 9] = [
-    ("head", 16), ("shots", 5), ("top-1", 6), ("by class", 8), ("zero-shot", 9), ("own estimate", 16),
-    ("ECE", 5), ("log-loss", 8), ("s", 6),
+    ("head", 16),
+    ("shots", 5),
+    ("top-1", 6),
+    ("by class", 8),
+    ("zero-shot", 9),
+    ("own estimate", 16),
+    ("ECE", 5),
+    ("log-loss", 8),
+    ("s", 6),
 ];
 
 impl Rows {
@@ -105,7 +145,11 @@ impl Rows {
 
     fn row(&self, cells: &[String], out: &mut Output) -> Result<(), Stop> {
         let widths = COLUMNS.map(|(_, width)| width);
-        out.line(&super::output::align(cells, &widths, &[1, 2, 3, 4, 5, 6, 7, 8]))
+        out.line(&super::output::align(
+            cells,
+            &widths,
+            &[1, 2, 3, 4, 5, 6, 7, 8],
+        ))
     }
 
     fn show(&self, method: &str, cell: &Cell, out: &mut Output) -> Result<(), Stop> {
@@ -119,13 +163,24 @@ impl Rows {
             }));
         }
         let percent = |v: f64| format!("{:.1}", 100.0 * v);
-        let zero = if self.named { cell.zero_shot.map_or("–".into(), percent) } else { "–".into() };
+        let zero = if self.named {
+            cell.zero_shot.map_or("–".into(), percent)
+        } else {
+            "–".into()
+        };
         let estimate = cell.estimate.map_or("–".into(), |(at, low, high)| {
             format!("{} ({:.0}–{:.0})", percent(at), 100.0 * low, 100.0 * high)
         });
         let cells = [
-            method.to_owned(), cell.shots.to_string(), percent(cell.top1), percent(cell.balanced), zero, estimate,
-            percent(cell.ece), format!("{:.3}", cell.log_loss), format!("{:.2}", cell.seconds),
+            method.to_owned(),
+            cell.shots.to_string(),
+            percent(cell.top1),
+            percent(cell.balanced),
+            zero,
+            estimate,
+            percent(cell.ece),
+            format!("{:.3}", cell.log_loss),
+            format!("{:.2}", cell.seconds),
         ];
         self.row(&cells, out)
     }
@@ -142,44 +197,83 @@ struct Seen {
 fn see(folder: &Path, args: &args::Eval, settings: &Settings, quiet: bool) -> Result<Seen, Stop> {
     let model = places::open_model(settings)?;
     let classes = photos::gather_classes(folder)?;
-    let paths: Vec<PathBuf> = classes.iter().flat_map(|(_, photos)| photos.clone()).collect();
-    let own: Vec<usize> = classes.iter().enumerate().flat_map(|(k, (_, p))| vec![k; p.len()]).collect();
+    let paths: Vec<PathBuf> = classes
+        .iter()
+        .flat_map(|(_, photos)| photos.clone())
+        .collect();
+    let own: Vec<usize> = classes
+        .iter()
+        .enumerate()
+        .flat_map(|(k, (_, p))| vec![k; p.len()])
+        .collect();
     let encoder = photos::open_encoder(&model, paths.len(), &settings.threads)?;
     let (mut values, mut labels, mut at, mut unreadable) = (Vec::new(), Vec::new(), 0, 0);
     let threads = settings.threads.value;
-    photos::encode_all(&encoder, &paths, &args.decode.rules(), threads, quiet, |_, result| {
-        match result {
-            Ok(encoded) => {
-                values.extend_from_slice(encoded.feature.values());
-                labels.push(own[at]);
+    photos::encode_all(
+        &encoder,
+        &paths,
+        &args.decode.rules(),
+        threads,
+        quiet,
+        |_, result| {
+            match result {
+                Ok(encoded) => {
+                    values.extend_from_slice(encoded.feature.values());
+                    labels.push(own[at]);
+                }
+                Err(e) => {
+                    unreadable += 1;
+                    log::error!("{e}; skipped");
+                }
             }
-            Err(e) => {
-                unreadable += 1;
-                log::error!("{e}; skipped");
-            }
-        }
-        at += 1;
-        Ok::<(), Stop>(())
-    })?;
+            at += 1;
+            Ok::<(), Stop>(())
+        },
+    )?;
     if labels.is_empty() {
-        return Err(Error::invalid("photos", "none that can be read", "photos of each class").at(folder).into());
+        return Err(
+            Error::invalid("photos", "none that can be read", "photos of each class")
+                .at(folder)
+                .into(),
+        );
     }
-    let features = Array2::from_shape_vec((labels.len(), model.dim()), values).expect("rows of the model's width");
+    let features = Array2::from_shape_vec((labels.len(), model.dim()), values)
+        .expect("rows of the model's width");
     let names = classes.into_iter().map(|(name, _)| name).collect();
-    Ok(Seen { classes: names, labelled: Labelled { features, labels }, unreadable, total: paths.len() })
+    Ok(Seen {
+        classes: names,
+        labelled: Labelled { features, labels },
+        unreadable,
+        total: paths.len(),
+    })
 }
 
 /// A folder of photos as a pool to draw from.
-fn pool(folder: &Path, args: &args::Eval, settings: &Settings, quiet: bool) -> Result<(Pack, usize, usize), Stop> {
+fn pool(
+    folder: &Path,
+    args: &args::Eval,
+    settings: &Settings,
+    quiet: bool,
+) -> Result<(Pack, usize, usize), Stop> {
     let model = places::open_model(settings)?;
     let seen = see(folder, args, settings, quiet)?;
     let mut text = Array2::zeros((seen.classes.len(), model.dim()));
     if args.text == "use" {
-        let labels: Vec<_> =
-            seen.classes.iter().map(|n| crate::text::Label::new::<&str>(n, &[])).collect::<Result<_>>()?;
-        text.assign(&args::Names::default().weights(&labels, &model, settings)?.weights);
+        let labels: Vec<_> = seen
+            .classes
+            .iter()
+            .map(|n| crate::text::Label::new::<&str>(n, &[]))
+            .collect::<Result<_>>()?;
+        text.assign(
+            &args::Names::default()
+                .weights(&labels, &model, settings)?
+                .weights,
+        );
     }
-    let none = Labelled { features: Array2::zeros((0, model.dim())), labels: Vec::new() };
+    let none = Labelled {
+        features: Array2::zeros((0, model.dim())),
+        labels: Vec::new(),
+    };
     let pack = Pack {
         classes: seen.classes,
         support: seen.labelled,
@@ -193,21 +287,43 @@ fn pool(folder: &Path, args: &args::Eval, settings: &Settings, quiet: bool) -> R
 
 /// The classifier as it is, on photos that it should know; folders of no class of its own count as
 /// unknown things.
-fn classifier_on(folder: &Path, args: &args::Eval, settings: &Settings, out: &mut Output) -> Result<Done, Stop> {
+fn classifier_on(
+    folder: &Path,
+    args: &args::Eval,
+    settings: &Settings,
+    out: &mut Output,
+) -> Result<Done, Stop> {
     let path = places::classifier_path(settings)?;
     let classifier = saving::open(&path)?;
     let model = places::open_model(settings)?;
     classifier.check_fits(&model).map_err(|e| e.at(&path))?;
     let seen = see(folder, args, settings, out.quiet)?;
-    let kinds: Vec<Option<usize>> = seen.classes.iter().map(|n| classifier.position(n).ok()).collect();
+    let kinds: Vec<Option<usize>> = seen
+        .classes
+        .iter()
+        .map(|n| classifier.position(n).ok())
+        .collect();
     let result = Judged::of(&classifier, &seen, &kinds)?;
     if result.labels.is_empty() {
         let expected = "folders named like its classes: `edgeclip classes list`";
-        return Err(Error::invalid("folder of classes", "no class of the classifier", expected).at(folder).into());
+        return Err(
+            Error::invalid("folder of classes", "no class of the classifier", expected)
+                .at(folder)
+                .into(),
+        );
     }
     if let Some(picture) = &args.picture {
-        let names: Vec<String> = classifier.classes().iter().map(|c| c.name().to_owned()).collect();
-        eval::confusion("photos and their answers", &names, &result.confusions(names.len())).write(picture)?;
+        let names: Vec<String> = classifier
+            .classes()
+            .iter()
+            .map(|c| c.name().to_owned())
+            .collect();
+        eval::confusion(
+            "photos and their answers",
+            &names,
+            &result.confusions(names.len()),
+        )
+        .write(picture)?;
     }
     result.show(&classifier, out)?;
     Ok(super::classify::report(seen.unreadable, seen.total))
@@ -233,7 +349,13 @@ impl Judged {
         let (mut known_scores, mut own) = (Vec::new(), Vec::new());
         let named = (0..k).all(|at| classifier.is_named(at));
         let (mut scratch, mut scores) = (Scratch::default(), Vec::new());
-        for (row, folder) in seen.labelled.features.rows().into_iter().zip(&seen.labelled.labels) {
+        for (row, folder) in seen
+            .labelled
+            .features
+            .rows()
+            .into_iter()
+            .zip(&seen.labelled.labels)
+        {
             let feature = crate::Feature::from_values(row.to_vec())?;
             let unknown = classifier.decide(&feature, 1)?.unknown.unwrap_or(false);
             if let Some(known) = classifier.knownness(&feature)? {
@@ -254,14 +376,25 @@ impl Judged {
             }
         }
         let p = Array2::from_shape_vec((labels.len(), k), p).expect("a probability a class");
-        let zero_shot = (named && !labels.is_empty()).then(|| zero_hits as f64 / labels.len() as f64);
-        let auroc = (own.contains(&true) && own.contains(&false)).then(|| metrics::auroc(&known_scores, &own));
-        Ok(Self { labels, p, zero_shot, unknown_of_known: of_known, unknown_of_strange: of_strange, auroc })
+        let zero_shot =
+            (named && !labels.is_empty()).then(|| zero_hits as f64 / labels.len() as f64);
+        let auroc = (own.contains(&true) && own.contains(&false))
+            .then(|| metrics::auroc(&known_scores, &own));
+        Ok(Self {
+            labels,
+            p,
+            zero_shot,
+            unknown_of_known: of_known,
+            unknown_of_strange: of_strange,
+            auroc,
+        })
     }
 
     fn best(&self, row: usize) -> usize {
         let p = self.p.row(row);
-        (0..p.len()).max_by(|a, b| p[*a].total_cmp(&p[*b])).unwrap_or(0)
+        (0..p.len())
+            .max_by(|a, b| p[*a].total_cmp(&p[*b]))
+            .unwrap_or(0)
     }
 
     fn confusions(&self, k: usize) -> Vec<usize> {
@@ -276,7 +409,8 @@ impl Judged {
         let figures = Figures::of(&self.p, &self.labels);
         let (ece, floor) = eval::calibration(&self.p, &self.labels);
         let share = |flags: &[bool]| {
-            (!flags.is_empty()).then(|| flags.iter().filter(|u| **u).count() as f64 / flags.len() as f64)
+            (!flags.is_empty())
+                .then(|| flags.iter().filter(|u| **u).count() as f64 / flags.len() as f64)
         };
         let estimate = classifier.learned().and_then(|l| l.estimate.as_ref());
         let classes = self.by_class(classifier);
@@ -294,25 +428,51 @@ impl Judged {
             return Ok(());
         }
         let mut rows = vec![["class", "right", "photos"].map(str::to_owned).to_vec()];
-        rows.extend(classes.into_iter().map(|(n, right, total)| vec![printable(n), right.to_string(), total.to_string()]));
+        rows.extend(
+            classes
+                .into_iter()
+                .map(|(n, right, total)| vec![printable(n), right.to_string(), total.to_string()]),
+        );
         out.table(&rows, &[1, 2])?;
         let percent = |v: f64| format!("{:.1}%", 100.0 * v);
         out.line("")?;
-        out.line(&format!("top-1      {} of {} photos", percent(figures.top1), self.labels.len()))?;
+        out.line(&format!(
+            "top-1      {} of {} photos",
+            percent(figures.top1),
+            self.labels.len()
+        ))?;
         out.line(&format!("by class   {}", percent(figures.balanced)))?;
         if let Some(zero) = self.zero_shot {
             out.line(&format!("names only {}", percent(zero)))?;
         }
         if let Some(e) = estimate {
-            out.line(&format!("estimate   {} when it was learned", percent(e.accuracy)))?;
+            out.line(&format!(
+                "estimate   {} when it was learned",
+                percent(e.accuracy)
+            ))?;
         }
-        out.line(&format!("ECE        {} above the {} that chance alone shows", percent((ece - floor).max(0.0)), percent(floor)))?;
+        out.line(&format!(
+            "ECE        {} above the {} that chance alone shows",
+            percent((ece - floor).max(0.0)),
+            percent(floor)
+        ))?;
         if let Some(unknown) = share(&self.unknown_of_strange) {
-            let auroc = self.auroc.map_or(String::new(), |a| format!(", AUROC {a:.3}"));
-            out.line(&format!("unknown    {} of {} strange photos called so{auroc}", percent(unknown), self.unknown_of_strange.len()))?;
+            let auroc = self
+                .auroc
+                .map_or(String::new(), |a| format!(", AUROC {a:.3}"));
+            out.line(&format!(
+                "unknown    {} of {} strange photos called so{auroc}",
+                percent(unknown),
+                self.unknown_of_strange.len()
+            ))?;
         }
-        if let Some(unknown) = share(&self.unknown_of_known).filter(|_| classifier.learned().is_some()) {
-            out.line(&format!("           {} of the known ones too", percent(unknown)))?;
+        if let Some(unknown) =
+            share(&self.unknown_of_known).filter(|_| classifier.learned().is_some())
+        {
+            out.line(&format!(
+                "           {} of the known ones too",
+                percent(unknown)
+            ))?;
         }
         Ok(())
     }
@@ -325,6 +485,9 @@ impl Judged {
             counts[*own].0 += usize::from(self.best(row) == *own);
         }
         let named = classifier.classes().iter().zip(counts);
-        named.filter(|(_, (_, total))| *total > 0).map(|(c, (right, total))| (c.name(), right, total)).collect()
+        named
+            .filter(|(_, (_, total))| *total > 0)
+            .map(|(c, (right, total))| (c.name(), right, total))
+            .collect()
     }
 }

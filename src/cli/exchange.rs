@@ -11,22 +11,43 @@ use crate::{eval, store};
 
 pub(super) fn run(global: &Global, verb: args::Head, out: &mut Output) -> Result<Done, Stop> {
     let file = match &verb {
-        args::Head::Export { file, .. } | args::Head::Import { file, .. } => file.classifier.clone(),
+        args::Head::Export { file, .. } | args::Head::Import { file, .. } => {
+            file.classifier.clone()
+        }
     };
-    let path = places::classifier_path(&Settings::gather(global, VerbFlags { classifier: file, top: None })?)?;
+    let path = places::classifier_path(&Settings::gather(
+        global,
+        VerbFlags {
+            classifier: file,
+            top: None,
+        },
+    )?)?;
     let classifier = saving::open(&path)?;
     match verb {
         args::Head::Export { output, .. } => {
             let Some(learned) = classifier.learned() else {
                 let expected = "a head learned from shots: `edgeclip learn CLASS PHOTO…`";
-                return Err(Error::invalid("classifier", "names alone", expected).at(&path).into());
+                return Err(Error::invalid("classifier", "names alone", expected)
+                    .at(&path)
+                    .into());
             };
-            let names: Vec<&str> = classifier.classes().iter().map(crate::classifier::Class::name).collect();
+            let names: Vec<&str> = classifier
+                .classes()
+                .iter()
+                .map(crate::classifier::Class::name)
+                .collect();
             store::replace(&output, &eval::write_head(&learned.head, &names)?)?;
             if out.json {
-                out.object(&json!({ "head": output, "kind": learned.head.kind(), "classes": names }))?;
+                out.object(
+                    &json!({ "head": output, "kind": learned.head.kind(), "classes": names }),
+                )?;
             } else {
-                out.line(&format!("{} head of {} classes in {}", learned.head.kind(), names.len(), output.display()))?;
+                out.line(&format!(
+                    "{} head of {} classes in {}",
+                    learned.head.kind(),
+                    names.len(),
+                    output.display()
+                ))?;
             }
             Ok(Done::Whole)
         }

@@ -11,7 +11,11 @@ impl HeadFlags {
         if let Some(name) = &self.head {
             settings.method = name.parse()?;
         }
-        let given = [self.alpha.is_some(), self.beta.is_some(), self.training.is_some()];
+        let given = [
+            self.alpha.is_some(),
+            self.beta.is_some(),
+            self.training.is_some(),
+        ];
         match &mut settings.method {
             Method::ClipAdapter(adapter) => {
                 if let Some(alpha) = &self.alpha {
@@ -28,7 +32,9 @@ impl HeadFlags {
                 }
             }
             other if given.contains(&true) => {
-                let words = format!("--alpha, --beta and --training belong to --head clip-adapter, not to {other}");
+                let words = format!(
+                    "--alpha, --beta and --training belong to --head clip-adapter, not to {other}"
+                );
                 return Err(Stop::Usage(words));
             }
             _ => {}
@@ -41,8 +47,13 @@ fn share(flag: &str, text: &str) -> Result<Share, Stop> {
     if text == "search" {
         return Ok(Share::Searched);
     }
-    let number = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
-    number.map(Share::Fixed).ok_or_else(|| Stop::Usage(format!("{flag} {text}: a share from 0 to 1, or `search`")))
+    let number = text
+        .parse()
+        .ok()
+        .filter(|share| (0.0..=1.0).contains(share));
+    number
+        .map(Share::Fixed)
+        .ok_or_else(|| Stop::Usage(format!("{flag} {text}: a share from 0 to 1, or `search`")))
 }
 
 fn training(text: &str) -> Result<Training, Stop> {
@@ -50,6 +61,8 @@ fn training(text: &str) -> Result<Training, Stop> {
         "full-batch" => Ok(Training::FULL_BATCH),
         "authors" => Ok(Training::Authors),
         "lbfgs" => Ok(Training::FAST),
-        _ => Err(Stop::Usage(format!("--training {text}: full-batch, authors or lbfgs"))),
+        _ => Err(Stop::Usage(format!(
+            "--training {text}: full-batch, authors or lbfgs"
+        ))),
     }
 }

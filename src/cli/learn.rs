@@ -28,7 +28,10 @@ struct Lesson {
 }
 
 pub(super) fn run(global: &Global, args: &args::Learn, out: &mut Output) -> Result<Done, Stop> {
-    let verb = VerbFlags { classifier: args.file.classifier.clone(), top: None };
+    let verb = VerbFlags {
+        classifier: args.file.classifier.clone(),
+        top: None,
+    };
     let settings = Settings::gather(global, verb)?;
     let lessons = lessons(args)?;
     let model = places::open_model(&settings)?;
@@ -38,29 +41,60 @@ pub(super) fn run(global: &Global, args: &args::Learn, out: &mut Output) -> Resu
     let mut draft = before.draft();
     draft.set(learning);
     if before.classes().is_empty() && args.background {
-        return Err(Stop::Usage("a background needs a class to stand behind: learn one first".into()));
+        return Err(Stop::Usage(
+            "a background needs a class to stand behind: learn one first".into(),
+        ));
     }
     let new_names = add_new_classes(&lessons, args, &before, &mut draft, &model, &settings)?;
-    let taken = add_photos(&lessons, args, &before, &mut draft, &model, &settings, out.quiet)?;
+    let taken = add_photos(
+        &lessons, args, &before, &mut draft, &model, &settings, out.quiet,
+    )?;
     let note = note(&lessons, taken.learned);
     if taken.learned == 0 {
         let found = format!("none of {} photos", taken.skipped.len());
-        return Err(Error::invalid("photos to learn from", found, "at least one new, readable photo: nothing was changed").into());
+        return Err(Error::invalid(
+            "photos to learn from",
+            found,
+            "at least one new, readable photo: nothing was changed",
+        )
+        .into());
     }
     let started = std::time::Instant::now();
     let mut after = draft.learn(&note)?;
     let seconds = started.elapsed().as_secs_f64();
     saving::make_folder(&path)?;
     after.save(&path)?;
-    let told = Told { note: &note, taken: &taken, before: &before, after: &after, new_names: &new_names, path: &path, seconds };
-    if out.json { out.object(&told.object())? } else { told.words(out)? }
-    Ok(if taken.skipped.is_empty() { Done::Whole } else { Done::InPart })
+    let told = Told {
+        note: &note,
+        taken: &taken,
+        before: &before,
+        after: &after,
+        new_names: &new_names,
+        path: &path,
+        seconds,
+    };
+    if out.json {
+        out.object(&told.object())?
+    } else {
+        told.words(out)?
+    }
+    Ok(if taken.skipped.is_empty() {
+        Done::Whole
+    } else {
+        Done::InPart
+    })
 }
 
 fn lessons(args: &args::Learn) -> Result<Vec<Lesson>, Stop> {
     if let Some(folder) = &args.from {
         let classes = photos::gather_classes(folder)?;
-        return Ok(classes.into_iter().map(|(class, photos)| Lesson { class: Some(class), photos }).collect());
+        return Ok(classes
+            .into_iter()
+            .map(|(class, photos)| Lesson {
+                class: Some(class),
+                photos,
+            })
+            .collect());
     }
     let (class, named) = if args.background {
         (None, &args.what[..])
@@ -70,16 +104,23 @@ fn lessons(args: &args::Learn) -> Result<Vec<Lesson>, Stop> {
     };
     if named.is_empty() {
         let class = class.unwrap_or_default();
-        return Err(Stop::Usage(format!("no photos of `{class}`: edgeclip learn \"{class}\" PHOTO…")));
+        return Err(Stop::Usage(format!(
+            "no photos of `{class}`: edgeclip learn \"{class}\" PHOTO…"
+        )));
     }
-    Ok(vec![Lesson { class, photos: photos::gather(named)? }])
+    Ok(vec![Lesson {
+        class,
+        photos: photos::gather(named)?,
+    }])
 }
 
 fn learning(args: &args::Learn, before: &Learning) -> Result<Learning, Stop> {
     let mut learning = args.head.over(before)?;
     if let Some(share) = args.false_accept {
         if !(0.0 < share && share < 1.0) {
-            return Err(Stop::Usage(format!("--false-accept {share}: a share between 0 and 1, as 0.05")));
+            return Err(Stop::Usage(format!(
+                "--false-accept {share}: a share between 0 and 1, as 0.05"
+            )));
         }
         learning.false_accept = share;
     }
@@ -102,7 +143,11 @@ fn add_new_classes(
             continue;
         }
         new.push(label.name().to_owned());
-        let weights = if args.no_name { None } else { weights(&label, model, settings)? };
+        let weights = if args.no_name {
+            None
+        } else {
+            weights(&label, model, settings)?
+        };
         match weights {
             Some(weights) => draft.add_labels(weights)?,
             None => draft.add_class(label.name())?,
@@ -112,12 +157,19 @@ fn add_new_classes(
 }
 
 /// `None` where nothing here understands the name: photos alone must do.
-fn weights(label: &Label, model: &Bundle, settings: &Settings) -> Result<Option<TextWeights>, Stop> {
+fn weights(
+    label: &Label,
+    model: &Bundle,
+    settings: &Settings,
+) -> Result<Option<TextWeights>, Stop> {
     let names = args::Names::default();
     match names.weights(std::slice::from_ref(label), model, settings) {
         Ok(weights) => Ok(Some(weights)),
         Err(_) if TextTower::open(model, None).is_ok() => {
-            log::warn!("`{}` says nothing to the model: its photos alone decide", label.name());
+            log::warn!(
+                "`{}` says nothing to the model: its photos alone decide",
+                label.name()
+            );
             Ok(None)
         }
         Err(e) => Err(e.into()),
@@ -148,43 +200,76 @@ fn add_photos(
     settings: &Settings,
     quiet: bool,
 ) -> Result<Taken, Stop> {
-    let all: Vec<(Option<&str>, &PathBuf)> =
-        lessons.iter().flat_map(|l| l.photos.iter().map(|p| (l.class.as_deref(), p))).collect();
+    let all: Vec<(Option<&str>, &PathBuf)> = lessons
+        .iter()
+        .flat_map(|l| l.photos.iter().map(|p| (l.class.as_deref(), p)))
+        .collect();
     let paths: Vec<PathBuf> = all.iter().map(|(_, p)| (*p).clone()).collect();
     let encoder = photos::open_encoder(model, paths.len(), &settings.threads)?;
     let rules = args.decode.rules();
     let mut taken = Taken::default();
     let mut at = 0;
     let see = |encoder: &mut Encoder, path: &Path| see(encoder, path, &rules, args);
-    photos::work_through(&encoder, &paths, settings.threads.value, quiet, see, |path, result| {
-        let class = all[at].0;
-        at += 1;
-        let added = result.and_then(|seen| {
-            if let Some(shot) = before.shot_of(&seen.source) {
-                let expected = format!("a new photo; forget it first with `edgeclip forget --shot {}`", shot.id());
-                return Err(Error::invalid("photo", format!("shot {} already", shot.id()), expected).at(path));
+    photos::work_through(
+        &encoder,
+        &paths,
+        settings.threads.value,
+        quiet,
+        see,
+        |path, result| {
+            let class = all[at].0;
+            at += 1;
+            let added = result.and_then(|seen| {
+                if let Some(shot) = before.shot_of(&seen.source) {
+                    let expected = format!(
+                        "a new photo; forget it first with `edgeclip forget --shot {}`",
+                        shot.id()
+                    );
+                    return Err(Error::invalid(
+                        "photo",
+                        format!("shot {} already", shot.id()),
+                        expected,
+                    )
+                    .at(path));
+                }
+                let name = path
+                    .file_name()
+                    .map_or(String::new(), |n| n.to_string_lossy().into_owned());
+                draft
+                    .add_shots(class, seen.into_shots(&name))
+                    .map_err(|e| e.at(path))
+            });
+            match added {
+                Ok(_) => taken.learned += 1,
+                Err(e) => {
+                    log::error!("{e}; skipped");
+                    taken.skipped.push((path.to_owned(), e.to_string()));
+                }
             }
-            let name = path.file_name().map_or(String::new(), |n| n.to_string_lossy().into_owned());
-            draft.add_shots(class, seen.into_shots(&name)).map_err(|e| e.at(path))
-        });
-        match added {
-            Ok(_) => taken.learned += 1,
-            Err(e) => {
-                log::error!("{e}; skipped");
-                taken.skipped.push((path.to_owned(), e.to_string()));
-            }
-        }
-        Ok::<(), Stop>(())
-    })?;
+            Ok::<(), Stop>(())
+        },
+    )?;
     Ok(taken)
 }
 
 fn see(encoder: &mut Encoder, path: &Path, rules: &Decode, args: &args::Learn) -> Result<Seen> {
-    let Photo { frame, source, taken_s } = rules.photo(path)?;
+    let Photo {
+        frame,
+        source,
+        taken_s,
+    } = rules.photo(path)?;
     let encode = |view| encoder.encode(&frame.view(view)).map_err(|e| e.at(path));
     let features = (0..args.views).map(encode).collect::<Result<_>>()?;
-    let thumbnail = args.keep_photos.then(|| frame.to_thumbnail(THUMBNAIL_PX)).transpose()?;
-    Ok(Seen { source, taken_s, features, thumbnail })
+    let thumbnail = args
+        .keep_photos
+        .then(|| frame.to_thumbnail(THUMBNAIL_PX))
+        .transpose()?;
+    Ok(Seen {
+        source,
+        taken_s,
+        features,
+        thumbnail,
+    })
 }
 
 impl Seen {
@@ -208,7 +293,11 @@ fn note(lessons: &[Lesson], learned: usize) -> String {
     let photos = if learned == 1 { "photo" } else { "photos" };
     match lessons {
         [Lesson { class: None, .. }] => format!("learned {learned} {photos} of the background"),
-        [Lesson { class: Some(class), .. }] => format!("learned {learned} {photos} of `{class}`"),
+        [
+            Lesson {
+                class: Some(class), ..
+            },
+        ] => format!("learned {learned} {photos} of `{class}`"),
         many => format!("learned {learned} {photos} of {} classes", many.len()),
     }
 }
@@ -233,10 +322,17 @@ impl Told<'_> {
     }
 
     fn object(&self) -> serde_json::Value {
-        let estimate = |e: Option<&Estimate>| e.map(|e| json!({ "accuracy": e.accuracy, "low": e.low, "high": e.high }));
+        let estimate = |e: Option<&Estimate>| {
+            e.map(|e| json!({ "accuracy": e.accuracy, "low": e.low, "high": e.high }))
+        };
         let (before, after) = self.estimates();
         let change = Change::between(self.before, self.after);
-        let skipped: Vec<_> = self.taken.skipped.iter().map(|(p, e)| json!({ "path": p, "error": e })).collect();
+        let skipped: Vec<_> = self
+            .taken
+            .skipped
+            .iter()
+            .map(|(p, e)| json!({ "path": p, "error": e }))
+            .collect();
         json!({
             "classifier": self.path, "done": self.note, "learned": self.taken.learned, "skipped": skipped,
             "classes": self.after.classes().len(), "new_classes": self.new_names, "shots": self.after.shots().len(),
@@ -253,12 +349,21 @@ impl Told<'_> {
             0 => String::new(),
             n => format!(", {n} skipped"),
         };
-        out.line(&printable(&format!("{}{skipped}, in {:.2} s", self.note, self.seconds)))?;
+        out.line(&printable(&format!(
+            "{}{skipped}, in {:.2} s",
+            self.note, self.seconds
+        )))?;
         let shots = self.after.shots().len();
         let classes = self.after.classes().len();
-        out.line(&format!("  now        {} and {}", count(classes, "class", "classes"), count(shots, "shot", "shots")))?;
+        out.line(&format!(
+            "  now        {} and {}",
+            count(classes, "class", "classes"),
+            count(shots, "shot", "shots")
+        ))?;
         let (before, after) = self.estimates();
-        let shown = |e: Option<&Estimate>| e.map_or("no estimate: too few shots to judge by".to_owned(), percent);
+        let shown = |e: Option<&Estimate>| {
+            e.map_or("no estimate: too few shots to judge by".to_owned(), percent)
+        };
         if let Some(before) = before {
             out.line(&format!("  before     {}", percent(before)))?;
         }
@@ -270,15 +375,25 @@ impl Told<'_> {
         if change.is_for_the_worse() {
             log::warn!(
                 "{} of {} earlier shots were answered right before, {} now; look with `edgeclip audit`, or take it back with `edgeclip undo`",
-                change.right_before, change.judged, change.right_after
+                change.right_before,
+                change.judged,
+                change.right_after
             );
         }
-        out.line(&format!("  undo       edgeclip undo   ({})", self.path.display()))
+        out.line(&format!(
+            "  undo       edgeclip undo   ({})",
+            self.path.display()
+        ))
     }
 }
 
 fn percent(e: &Estimate) -> String {
-    format!("{:.0}% right by its own estimate ({:.0} to {:.0})", 100.0 * e.accuracy, 100.0 * e.low, 100.0 * e.high)
+    format!(
+        "{:.0}% right by its own estimate ({:.0} to {:.0})",
+        100.0 * e.accuracy,
+        100.0 * e.low,
+        100.0 * e.high
+    )
 }
 
 pub(super) fn count(n: usize, one: &str, many: &str) -> String {

@@ -60,7 +60,10 @@ pub(super) fn gather_classes(folder: &Path) -> Result<Vec<(String, Vec<PathBuf>)
     let mut below = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(read)? {
         let path = entry.map_err(read)?.path();
-        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let name = path
+            .file_name()
+            .map(|n| n.to_string_lossy().into_owned())
+            .unwrap_or_default();
         if path.is_dir() && !name.starts_with('.') {
             below.push((name.replace('_', " "), path));
         }
@@ -78,7 +81,9 @@ pub(super) fn gather_classes(folder: &Path) -> Result<Vec<(String, Vec<PathBuf>)
     }
     if classes.is_empty() {
         let expected = "a folder for each class, named after it, with photos inside";
-        return Err(Error::invalid("folder of classes", "no folder with photos", expected).at(folder));
+        return Err(
+            Error::invalid("folder of classes", "no folder with photos", expected).at(folder),
+        );
     }
     Ok(classes)
 }
@@ -176,10 +181,7 @@ pub(super) fn work_through<T: Send, E: From<Error>>(
                 while !stopped.load(Ordering::Relaxed) {
                     let at = next.fetch_add(1, Ordering::Relaxed);
                     let Some(path) = photos.get(at) else { break };
-                    if sender
-                        .send((at, work(&mut encoder, path)))
-                        .is_err()
-                    {
+                    if sender.send((at, work(&mut encoder, path))).is_err() {
                         break;
                     }
                 }

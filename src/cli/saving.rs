@@ -41,7 +41,11 @@ pub(super) fn make_folder(path: &Path) -> Result<()> {
 }
 
 /// Saves and says what was done.
-pub(super) fn save(mut classifier: Classifier, path: &Path, out: &mut Output) -> Result<Done, Stop> {
+pub(super) fn save(
+    mut classifier: Classifier,
+    path: &Path,
+    out: &mut Output,
+) -> Result<Done, Stop> {
     make_folder(path)?;
     classifier.save(path)?;
     let classes = classifier.classes().len();
@@ -50,13 +54,20 @@ pub(super) fn save(mut classifier: Classifier, path: &Path, out: &mut Output) ->
         out.object(&json!({ "classifier": path, "classes": classes, "done": words }))?;
     } else {
         let plural = if classes == 1 { "class" } else { "classes" };
-        out.line(&format!("{}: {classes} {plural} in {}", printable(words), path.display()))?;
+        out.line(&format!(
+            "{}: {classes} {plural} in {}",
+            printable(words),
+            path.display()
+        ))?;
     }
     Ok(Done::Whole)
 }
 
 fn in_force(global: &Global, file: args::ClassifierFile) -> Result<std::path::PathBuf> {
-    let verb = VerbFlags { classifier: file.classifier, top: None };
+    let verb = VerbFlags {
+        classifier: file.classifier,
+        top: None,
+    };
     places::classifier_path(&Settings::gather(global, verb)?)
 }
 
@@ -67,11 +78,21 @@ pub(super) fn forget(global: &Global, args: args::Forget, out: &mut Output) -> R
     let at = |e: Error| e.at(&path);
     let note = if args.shot.is_empty() {
         let count = draft.forget_class(args.class.as_deref()).map_err(at)?;
-        let of = args.class.map_or("the background".to_owned(), |c| format!("`{c}`"));
+        let of = args
+            .class
+            .map_or("the background".to_owned(), |c| format!("`{c}`"));
         if count == 0 {
-            return Err(at(Error::invalid("shots to forget", format!("none of {of}"), "a class with shots")).into());
+            return Err(at(Error::invalid(
+                "shots to forget",
+                format!("none of {of}"),
+                "a class with shots",
+            ))
+            .into());
         }
-        format!("forgot {} of {of}", super::learn::count(count, "shot", "shots"))
+        format!(
+            "forgot {} of {of}",
+            super::learn::count(count, "shot", "shots")
+        )
     } else {
         draft.forget(&args.shot).map_err(at)?;
         let ids: Vec<String> = args.shot.iter().map(u32::to_string).collect();
@@ -80,30 +101,63 @@ pub(super) fn forget(global: &Global, args: args::Forget, out: &mut Output) -> R
     save(draft.learn(&note).map_err(at)?, &path, out)
 }
 
-pub(super) fn travel(global: &Global, args: args::Steps, back: bool, out: &mut Output) -> Result<Done, Stop> {
+pub(super) fn travel(
+    global: &Global,
+    args: args::Steps,
+    back: bool,
+    out: &mut Output,
+) -> Result<Done, Stop> {
     let path = in_force(global, args.file)?;
     let saver = Saver::new(&path);
     let steps = args.steps as usize;
-    if back { saver.undo(steps)? } else { saver.redo(steps)? };
+    if back {
+        saver.undo(steps)?
+    } else {
+        saver.redo(steps)?
+    };
     let now = Classifier::open(&path)?;
-    let (did, opposite) = if back { ("undone", "redo") } else { ("redone", "undo") };
+    let (did, opposite) = if back {
+        ("undone", "redo")
+    } else {
+        ("redone", "undo")
+    };
     if out.json {
         out.object(&json!({
             "classifier": path, "done": did, "steps": steps, "note": now.note(),
             "classes": now.classes().len(), "shots": now.shots().len(),
         }))?;
     } else {
-        let times = if steps == 1 { String::new() } else { format!(" {steps} saves") };
-        let note = if now.note().is_empty() { "an earlier save".to_owned() } else { now.note().to_owned() };
-        out.line(&printable(&format!("{did}{times}; now stands: {note} ({opposite} takes this back)")))?;
+        let times = if steps == 1 {
+            String::new()
+        } else {
+            format!(" {steps} saves")
+        };
+        let note = if now.note().is_empty() {
+            "an earlier save".to_owned()
+        } else {
+            now.note().to_owned()
+        };
+        out.line(&printable(&format!(
+            "{did}{times}; now stands: {note} ({opposite} takes this back)"
+        )))?;
     }
     Ok(Done::Whole)
 }
 
-pub(super) fn history(global: &Global, file: args::ClassifierFile, out: &mut Output) -> Result<Done, Stop> {
+pub(super) fn history(
+    global: &Global,
+    file: args::ClassifierFile,
+    out: &mut Output,
+) -> Result<Done, Stop> {
     let path = in_force(global, file)?;
-    open(&path).map(|_| ()).or_else(|e| if path.exists() { Ok(()) } else { Err(e) })?;
-    let mut rows = vec![["", "saved", "classes", "shots", "what for"].map(str::to_owned).to_vec()];
+    open(&path)
+        .map(|_| ())
+        .or_else(|e| if path.exists() { Ok(()) } else { Err(e) })?;
+    let mut rows = vec![
+        ["", "saved", "classes", "shots", "what for"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
     for generation in Saver::new(&path).history()? {
         let steps = generation.steps.unwrap_or(0);
         let way = match (generation.place, generation.steps) {
@@ -112,11 +166,19 @@ pub(super) fn history(global: &Global, file: args::ClassifierFile, out: &mut Out
             (Place::Earlier(_), _) => format!("undo {steps}"),
             (Place::Undone(_), _) => format!("redo {steps}"),
         };
-        let saved_s = generation.modified.and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok()).map(|d| d.as_secs());
+        let saved_s = generation
+            .modified
+            .and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok())
+            .map(|d| d.as_secs());
         let opened = Classifier::open(&generation.path);
         if out.json {
             let (classes, shots, note, error) = match &opened {
-                Ok(c) => (Some(c.classes().len()), Some(c.shots().len()), Some(c.note().to_owned()), None),
+                Ok(c) => (
+                    Some(c.classes().len()),
+                    Some(c.shots().len()),
+                    Some(c.note().to_owned()),
+                    None,
+                ),
                 Err(e) => (None, None, None, Some(e.to_string())),
             };
             out.object(&json!({
@@ -127,7 +189,13 @@ pub(super) fn history(global: &Global, file: args::ClassifierFile, out: &mut Out
         }
         let ago = saved_s.map_or("at an unknown time".to_owned(), ago);
         rows.push(match opened {
-            Ok(c) => vec![way, ago, c.classes().len().to_string(), c.shots().len().to_string(), printable(c.note())],
+            Ok(c) => vec![
+                way,
+                ago,
+                c.classes().len().to_string(),
+                c.shots().len().to_string(),
+                printable(c.note()),
+            ],
             Err(e) => vec![way, ago, "?".into(), "?".into(), printable(&e.to_string())],
         });
     }
@@ -138,7 +206,9 @@ pub(super) fn history(global: &Global, file: args::ClassifierFile, out: &mut Out
 }
 
 fn ago(saved_s: u64) -> String {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |d| d.as_secs());
     match now.saturating_sub(saved_s) {
         0..60 => "just now".into(),
         s @ 60..3600 => format!("{} min ago", s / 60),

@@ -16,12 +16,23 @@ pub fn confusion(title: &str, names: &[String], counts: &[usize]) -> Picture {
     let k = names.len();
     let cell = (640 / k.max(1) as i32).clamp(4, 36);
     let labelled = cell >= 14;
-    let shown: Vec<String> = names.iter().enumerate().map(|(i, n)| format!("{} {}", cut(n), i + 1)).collect();
+    let shown: Vec<String> = names
+        .iter()
+        .enumerate()
+        .map(|(i, n)| format!("{} {}", cut(n), i + 1))
+        .collect();
     let longest = shown.iter().map(|n| n.chars().count()).max().unwrap_or(0) as i32;
-    let left = if labelled { longest * CHARACTER + 16 } else { 24 };
+    let left = if labelled {
+        longest * CHARACTER + 16
+    } else {
+        24
+    };
     let top = 64;
     let side = cell * k as i32;
-    let mut picture = Picture::new((left + side + 24).max(title.chars().count() as i32 * CHARACTER + 32), top + side + 24);
+    let mut picture = Picture::new(
+        (left + side + 24).max(title.chars().count() as i32 * CHARACTER + 32),
+        top + side + 24,
+    );
     picture.words((12, 18), title, INK, Anchor::Start);
     picture.words((left, 38), "answered", PALE, Anchor::Start);
     for row in 0..k {
@@ -29,7 +40,12 @@ pub fn confusion(title: &str, names: &[String], counts: &[usize]) -> Picture {
         let y = top + cell * row as i32;
         if labelled {
             picture.words((left - 8, y + cell / 2), &*shown[row], INK, Anchor::End);
-            picture.words((left + cell * row as i32 + cell / 2, top - 10), (row + 1).to_string(), INK, Anchor::Middle);
+            picture.words(
+                (left + cell * row as i32 + cell / 2, top - 10),
+                (row + 1).to_string(),
+                INK,
+                Anchor::Middle,
+            );
         }
         for column in 0..k {
             let count = counts[row * k + column];
@@ -38,7 +54,12 @@ pub fn confusion(title: &str, names: &[String], counts: &[usize]) -> Picture {
             picture.block((x, y), (cell - 1, cell - 1), shade(share, row == column));
             if labelled && count > 0 {
                 let ink = if share > 0.55 { [255, 255, 255] } else { INK };
-                picture.words((x + cell / 2, y + cell / 2), count.to_string(), ink, Anchor::Middle);
+                picture.words(
+                    (x + cell / 2, y + cell / 2),
+                    count.to_string(),
+                    ink,
+                    Anchor::Middle,
+                );
             }
         }
     }
@@ -50,7 +71,11 @@ fn shade(share: f64, right: bool) -> Colour {
     let full: Colour = if right { [0, 90, 160] } else { [200, 80, 0] };
     let none = 244.0;
     // A single wrong answer among many must still be seen.
-    let strength = if share > 0.0 { 0.12 + 0.88 * share } else { 0.0 };
+    let strength = if share > 0.0 {
+        0.12 + 0.88 * share
+    } else {
+        0.0
+    };
     full.map(|c| (none + (f64::from(c) - none) * strength).round() as u8)
 }
 

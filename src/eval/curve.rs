@@ -32,27 +32,54 @@ pub struct Line {
 /// Draws `lines` under `title`; shots stand on a logarithmic axis.
 #[must_use]
 pub fn curve(title: &str, lines: &[Line]) -> Picture {
-    let names = lines.iter().map(|l| l.name.chars().count()).max().unwrap_or(0) as i32 + 6;
+    let names = lines
+        .iter()
+        .map(|l| l.name.chars().count())
+        .max()
+        .unwrap_or(0) as i32
+        + 6;
     let right = LEFT + WIDTH + 20;
     let mut picture = Picture::new(right + 24 + names * CHARACTER, TOP + HEIGHT + 50);
     let shots = all_shots(lines);
     let (low, high) = range(lines);
     let x = |n: usize| {
-        let (first, last) = (log(shots.first().copied().unwrap_or(1)), log(shots.last().copied().unwrap_or(1)));
-        let share = if last > first { (log(n) - first) / (last - first) } else { 0.5 };
+        let (first, last) = (
+            log(shots.first().copied().unwrap_or(1)),
+            log(shots.last().copied().unwrap_or(1)),
+        );
+        let share = if last > first {
+            (log(n) - first) / (last - first)
+        } else {
+            0.5
+        };
         LEFT + (share * f64::from(WIDTH)).round() as i32
     };
     let y = |v: f64| TOP + ((high - v) / (high - low) * f64::from(HEIGHT)).round() as i32;
     picture.words((LEFT, 18), title, INK, Anchor::Start);
     for tick in ticks(low, high) {
         picture.path(vec![(LEFT, y(tick)), (LEFT + WIDTH, y(tick))], GRID, 1);
-        picture.words((LEFT - 8, y(tick)), format!("{:.0}%", 100.0 * tick), INK, Anchor::End);
+        picture.words(
+            (LEFT - 8, y(tick)),
+            format!("{:.0}%", 100.0 * tick),
+            INK,
+            Anchor::End,
+        );
     }
     for n in &shots {
         picture.path(vec![(x(*n), TOP), (x(*n), TOP + HEIGHT)], GRID, 1);
-        picture.words((x(*n), TOP + HEIGHT + 16), n.to_string(), INK, Anchor::Middle);
+        picture.words(
+            (x(*n), TOP + HEIGHT + 16),
+            n.to_string(),
+            INK,
+            Anchor::Middle,
+        );
     }
-    picture.words((LEFT + WIDTH / 2, TOP + HEIGHT + 36), "shots a class", INK, Anchor::Middle);
+    picture.words(
+        (LEFT + WIDTH / 2, TOP + HEIGHT + 36),
+        "shots a class",
+        INK,
+        Anchor::Middle,
+    );
     for (i, line) in lines.iter().enumerate() {
         let colour = COLOURS[i % COLOURS.len()];
         let points: Vec<_> = line.points.iter().map(|(n, v)| (x(*n), y(*v))).collect();
@@ -62,8 +89,16 @@ pub fn curve(title: &str, lines: &[Line]) -> Picture {
         picture.path(points, colour, 2);
         let at = TOP + 8 + 20 * i as i32;
         picture.block((right, at - 2), (14, 4), colour);
-        let last = line.points.last().map_or(String::new(), |(_, v)| format!(" {:.1}", 100.0 * v));
-        picture.words((right + 20, at), format!("{}{last}", line.name), INK, Anchor::Start);
+        let last = line
+            .points
+            .last()
+            .map_or(String::new(), |(_, v)| format!(" {:.1}", 100.0 * v));
+        picture.words(
+            (right + 20, at),
+            format!("{}{last}", line.name),
+            INK,
+            Anchor::Start,
+        );
     }
     picture
 }
@@ -73,7 +108,10 @@ fn log(shots: usize) -> f64 {
 }
 
 fn all_shots(lines: &[Line]) -> Vec<usize> {
-    let mut shots: Vec<usize> = lines.iter().flat_map(|l| l.points.iter().map(|p| p.0)).collect();
+    let mut shots: Vec<usize> = lines
+        .iter()
+        .flat_map(|l| l.points.iter().map(|p| p.0))
+        .collect();
     shots.sort_unstable();
     shots.dedup();
     shots
@@ -105,7 +143,15 @@ mod tests {
             points: vec![(1, 0.5 + add), (4, 0.6 + add), (16, 0.7 + add)],
         };
         let svg = curve("pets", &[line("auto", 0.05), line("clip-adapter", 0.0)]).to_svg();
-        for word in ["pets", "auto 75.0", "clip-adapter 70.0", ">4<", ">16<", "shots a class", "50%"] {
+        for word in [
+            "pets",
+            "auto 75.0",
+            "clip-adapter 70.0",
+            ">4<",
+            ">16<",
+            "shots a class",
+            "50%",
+        ] {
             assert!(svg.contains(word), "{word}: {svg}");
         }
         assert!(curve("nothing", &[]).to_png().is_ok());

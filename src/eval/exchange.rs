@@ -30,16 +30,22 @@ pub fn write_head(head: &Head, classes: &[&str]) -> Result<Vec<u8>> {
             (tensor, bytes)
         })
         .collect();
-    let refused = |e: safetensors::SafeTensorError| Error::invalid("head to write", e.to_string(), "arrays of a head");
+    let refused = |e: safetensors::SafeTensorError| {
+        Error::invalid("head to write", e.to_string(), "arrays of a head")
+    };
     let mut views = Vec::with_capacity(arrays.len());
     for (tensor, bytes) in &arrays {
         let dtype = match tensor.values {
             Values::F32(_) => Dtype::F32,
             Values::U32(_) => Dtype::U32,
         };
-        views.push((&*tensor.name, TensorView::new(dtype, tensor.shape.clone(), bytes).map_err(refused)?));
+        views.push((
+            &*tensor.name,
+            TensorView::new(dtype, tensor.shape.clone(), bytes).map_err(refused)?,
+        ));
     }
-    let names = serde_json::to_string(classes).map_err(|e| Error::invalid("class names", e.to_string(), "text"))?;
+    let names = serde_json::to_string(classes)
+        .map_err(|e| Error::invalid("class names", e.to_string(), "text"))?;
     let facts = HashMap::from([(KIND.to_owned(), kind), (CLASSES.to_owned(), names)]);
     safetensors::serialize(views, Some(facts)).map_err(refused)
 }
@@ -49,9 +55,15 @@ pub fn write_head(head: &Head, classes: &[&str]) -> Result<Vec<u8>> {
 /// # Errors
 /// The file cannot be read, is too large, or holds no head; the words name what is missing.
 pub fn read_head(path: &Path) -> Result<Head> {
-    let len = std::fs::metadata(path).map_err(|e| Error::io(path, "read", e))?.len();
+    let len = std::fs::metadata(path)
+        .map_err(|e| Error::io(path, "read", e))?
+        .len();
     if len > MAX_BYTES {
-        let limit = Error::Limit { what: "bytes of a head", found: len, limit: MAX_BYTES };
+        let limit = Error::Limit {
+            what: "bytes of a head",
+            found: len,
+            limit: MAX_BYTES,
+        };
         return Err(limit.at(path));
     }
     let bytes = std::fs::read(path).map_err(|e| Error::io(path, "read", e))?;
@@ -60,11 +72,25 @@ pub fn read_head(path: &Path) -> Result<Head> {
 
 fn parse(bytes: &[u8]) -> Result<Head> {
     let refused = |e: safetensors::SafeTensorError| {
-        Error::invalid("head", e.to_string(), "a safetensors file that `edgeclip head export` or the like wrote")
+        Error::invalid(
+            "head",
+            e.to_string(),
+            "a safetensors file that `edgeclip head export` or the like wrote",
+        )
     };
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(refused)?;
-    let kind = header.metadata().as_ref().and_then(|facts| facts.get(KIND)).cloned();
-    let kind = kind.ok_or_else(|| Error::invalid("head", format!("no `{KIND}` in its metadata"), "the kind of head"))?;
+    let kind = header
+        .metadata()
+        .as_ref()
+        .and_then(|facts| facts.get(KIND))
+        .cloned();
+    let kind = kind.ok_or_else(|| {
+        Error::invalid(
+            "head",
+            format!("no `{KIND}` in its metadata"),
+            "the kind of head",
+        )
+    })?;
     let file = SafeTensors::deserialize(bytes).map_err(refused)?;
     let mut tensors = Vec::new();
     for (name, view) in file.tensors() {
@@ -72,9 +98,19 @@ fn parse(bytes: &[u8]) -> Result<Head> {
         let values = match view.dtype() {
             Dtype::F32 => Values::F32(words.iter().map(|b| f32::from_le_bytes(*b)).collect()),
             Dtype::U32 => Values::U32(words.iter().map(|b| u32::from_le_bytes(*b)).collect()),
-            other => return Err(Error::invalid("tensor of a head", format!("`{name}` of {other:?}"), "F32 or U32")),
+            other => {
+                return Err(Error::invalid(
+                    "tensor of a head",
+                    format!("`{name}` of {other:?}"),
+                    "F32 or U32",
+                ));
+            }
         };
-        tensors.push(Tensor { name, shape: view.shape().to_vec(), values });
+        tensors.push(Tensor {
+            name,
+            shape: view.shape().to_vec(),
+            values,
+        });
     }
     Head::try_from(Tensors { kind, tensors })
 }

@@ -88,8 +88,16 @@ pub fn measure(pack: &Pack, shots: usize, settings: &Settings, draws: &[Draw]) -
     for draw in draws {
         let bursts: Vec<u32> = (0..draw.support.labels.len() as u32).collect();
         let started = std::time::Instant::now();
-        let shots = Shots { features: draw.support.features.view(), labels: &draw.support.labels, bursts: &bursts };
-        let learned = head::learn(&Support::new(shots, pack.text.view(), pack.scale)?, settings, 0)?;
+        let shots = Shots {
+            features: draw.support.features.view(),
+            labels: &draw.support.labels,
+            bursts: &bursts,
+        };
+        let learned = head::learn(
+            &Support::new(shots, pack.text.view(), pack.scale)?,
+            settings,
+            0,
+        )?;
         seconds += started.elapsed().as_secs_f64();
         let mut p = learned.head.scores(draw.query.features.view());
         for mut row in p.rows_mut() {
@@ -105,7 +113,8 @@ pub fn measure(pack: &Pack, shots: usize, settings: &Settings, draws: &[Draw]) -
     let count = draws.len() as f64;
     let mean = |of: fn(&Figures) -> f64| figures.iter().map(of).sum::<f64>() / count;
     let parts: Vec<_> = pooled.iter().map(|p: &Array2<f32>| p.view()).collect();
-    let pooled = ndarray::concatenate(ndarray::Axis(0), &parts).expect("all draws have the same classes");
+    let pooled =
+        ndarray::concatenate(ndarray::Axis(0), &parts).expect("all draws have the same classes");
     let (ece, floor) = calibration(&pooled, &labels);
     Ok(Cell {
         shots,
@@ -117,7 +126,9 @@ pub fn measure(pack: &Pack, shots: usize, settings: &Settings, draws: &[Draw]) -
         ece_floor: floor,
         zero_shot: pack.is_named().then(|| zero_shot(pack, draws)),
         estimate: (estimates.len() == draws.len()).then(|| {
-            let sum = estimates.iter().fold((0.0, 0.0, 0.0), |s, e| (s.0 + e.0, s.1 + e.1, s.2 + e.2));
+            let sum = estimates
+                .iter()
+                .fold((0.0, 0.0, 0.0), |s, e| (s.0 + e.0, s.1 + e.1, s.2 + e.2));
             (sum.0 / count, sum.1 / count, sum.2 / count)
         }),
         words,
@@ -129,11 +140,16 @@ pub fn measure(pack: &Pack, shots: usize, settings: &Settings, draws: &[Draw]) -
 #[must_use]
 pub fn calibration(p: &Array2<f32>, labels: &[usize]) -> (f64, f64) {
     const ROUNDS: usize = 50;
-    (metrics::calibration_error(p.view(), labels), metrics::calibration_floor(p.view(), ROUNDS, 0))
+    (
+        metrics::calibration_error(p.view(), labels),
+        metrics::calibration_floor(p.view(), ROUNDS, 0),
+    )
 }
 
 #[cfg(feature = "import")]
 fn zero_shot(pack: &Pack, draws: &[Draw]) -> f64 {
-    let hits = draws.iter().map(|d| metrics::top1(d.query.features.dot(&pack.text.t()).view(), &d.query.labels));
+    let hits = draws
+        .iter()
+        .map(|d| metrics::top1(d.query.features.dot(&pack.text.t()).view(), &d.query.labels));
     hits.sum::<f64>() / draws.len() as f64
 }

@@ -63,9 +63,15 @@ impl Pack {
     /// # Errors
     /// The file cannot be read, is no pack, or its parts do not fit together.
     pub fn open(path: &Path) -> Result<Self> {
-        let len = std::fs::metadata(path).map_err(|e| Error::io(path, "read", e))?.len();
+        let len = std::fs::metadata(path)
+            .map_err(|e| Error::io(path, "read", e))?
+            .len();
         if len > MAX_BYTES {
-            let limit = Error::Limit { what: "bytes of a feature pack", found: len, limit: MAX_BYTES };
+            let limit = Error::Limit {
+                what: "bytes of a feature pack",
+                found: len,
+                limit: MAX_BYTES,
+            };
             return Err(limit.at(path));
         }
         let bytes = std::fs::read(path).map_err(|e| Error::io(path, "read", e))?;
@@ -80,13 +86,17 @@ impl Pack {
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| no_pack(&e.to_string()))?;
         let facts = header.metadata().clone().unwrap_or_default();
         let tensors = SafeTensors::deserialize(bytes).map_err(|e| no_pack(&e.to_string()))?;
-        let list = facts.get("classes").ok_or_else(|| no_pack("no list of classes"))?;
-        let classes: Vec<String> =
-            serde_json::from_str(list).map_err(|e| no_pack(&format!("a list of classes that is no JSON ({e})")))?;
+        let list = facts
+            .get("classes")
+            .ok_or_else(|| no_pack("no list of classes"))?;
+        let classes: Vec<String> = serde_json::from_str(list)
+            .map_err(|e| no_pack(&format!("a list of classes that is no JSON ({e})")))?;
         if classes.is_empty() || classes.len() > MAX_CLASSES {
             return Err(no_pack(&format!("{} classes", classes.len())));
         }
-        let scale = facts.get("logit_scale").map_or(Ok(100.0), |text| text.parse::<f32>());
+        let scale = facts
+            .get("logit_scale")
+            .map_or(Ok(100.0), |text| text.parse::<f32>());
         let scale = scale.ok().filter(|s| s.is_finite() && *s > 0.0);
         let scale = scale.ok_or_else(|| no_pack("a logit scale that is no positive number"))?;
         let support = labelled(&tensors, "support", classes.len())?;
@@ -100,7 +110,14 @@ impl Pack {
             return Err(no_pack("query and support of different widths"));
         }
         let draws = draws(&tensors, support.labels.len())?;
-        Ok(Self { classes, support, query, text, scale, draws })
+        Ok(Self {
+            classes,
+            support,
+            query,
+            text,
+            scale,
+            draws,
+        })
     }
 
     /// The same with no class named.
@@ -113,7 +130,10 @@ impl Pack {
     /// Whether every class has a text weight.
     #[must_use]
     pub fn is_named(&self) -> bool {
-        self.text.rows().into_iter().all(|row| row.iter().any(|v| *v != 0.0))
+        self.text
+            .rows()
+            .into_iter()
+            .all(|row| row.iter().any(|v| *v != 0.0))
     }
 
     /// `count` draws of `shots` a class: the fixed ones where the pack has them, else by a
@@ -124,7 +144,9 @@ impl Pack {
     pub fn draw(&self, shots: usize, count: usize) -> Result<Vec<Draw>> {
         let rows: Vec<Vec<usize>> = match self.draws.get(&shots) {
             Some(fixed) => fixed.iter().take(count).cloned().collect(),
-            None => (0..count as u64).map(|seed| self.random(shots, seed)).collect::<Result<_>>()?,
+            None => (0..count as u64)
+                .map(|seed| self.random(shots, seed))
+                .collect::<Result<_>>()?,
         };
         Ok(rows.into_iter().map(|rows| self.split(&rows)).collect())
     }
@@ -133,12 +155,21 @@ impl Pack {
         let mut rows = Vec::new();
         let mut state = seed;
         for (class, name) in self.classes.iter().enumerate() {
-            let mut own: Vec<usize> =
-                (0..self.support.labels.len()).filter(|i| self.support.labels[*i] == class).collect();
-            let needed = if self.query.labels.is_empty() { shots + 1 } else { shots };
+            let mut own: Vec<usize> = (0..self.support.labels.len())
+                .filter(|i| self.support.labels[*i] == class)
+                .collect();
+            let needed = if self.query.labels.is_empty() {
+                shots + 1
+            } else {
+                shots
+            };
             if own.len() < needed {
                 let found = format!("{} photos of `{name}`", own.len());
-                return Err(Error::invalid("pool to draw from", found, format!("{needed} or more, or fewer shots")));
+                return Err(Error::invalid(
+                    "pool to draw from",
+                    found,
+                    format!("{needed} or more, or fewer shots"),
+                ));
             }
             // Fisher and Yates, as far as needed.
             for i in 0..shots {
@@ -157,12 +188,17 @@ impl Pack {
         };
         let query = if self.query.labels.is_empty() {
             let taken: std::collections::BTreeSet<_> = rows.iter().collect();
-            let rest: Vec<usize> = (0..self.support.labels.len()).filter(|i| !taken.contains(i)).collect();
+            let rest: Vec<usize> = (0..self.support.labels.len())
+                .filter(|i| !taken.contains(i))
+                .collect();
             pick(&self.support, &rest)
         } else {
             self.query.clone()
         };
-        Draw { support: pick(&self.support, rows), query }
+        Draw {
+            support: pick(&self.support, rows),
+            query,
+        }
     }
 }
 
@@ -184,13 +220,21 @@ fn no_pack(found: &str) -> Error {
 }
 
 fn labelled(tensors: &SafeTensors<'_>, name: &str, classes: usize) -> Result<Labelled> {
-    let view = tensors.tensor(name).map_err(|e| no_pack(&format!("no tensor `{name}` ({e})")))?;
+    let view = tensors
+        .tensor(name)
+        .map_err(|e| no_pack(&format!("no tensor `{name}` ({e})")))?;
     let features = unit_rows(matrix(&view, name)?, name)?;
     let labels_name = format!("{name}_labels");
-    let view = tensors.tensor(&labels_name).map_err(|e| no_pack(&format!("no tensor `{labels_name}` ({e})")))?;
+    let view = tensors
+        .tensor(&labels_name)
+        .map_err(|e| no_pack(&format!("no tensor `{labels_name}` ({e})")))?;
     let labels = integers(&view, &labels_name, classes)?;
     if labels.len() != features.nrows() {
-        return Err(no_pack(&format!("{} labels for {} rows of `{name}`", labels.len(), features.nrows())));
+        return Err(no_pack(&format!(
+            "{} labels for {} rows of `{name}`",
+            labels.len(),
+            features.nrows()
+        )));
     }
     Ok(Labelled { features, labels })
 }
@@ -198,7 +242,10 @@ fn labelled(tensors: &SafeTensors<'_>, name: &str, classes: usize) -> Result<Lab
 fn text(view: &TensorView<'_>, classes: usize, dim: usize) -> Result<Array2<f32>> {
     let mut text = matrix(view, "text")?;
     if text.dim() != (classes, dim) {
-        return Err(no_pack(&format!("text of shape {:?} for {classes} classes of {dim}", text.dim())));
+        return Err(no_pack(&format!(
+            "text of shape {:?} for {classes} classes of {dim}",
+            text.dim()
+        )));
     }
     for mut row in text.rows_mut() {
         let length = row.dot(&row).sqrt();
@@ -226,12 +273,26 @@ fn matrix(view: &TensorView<'_>, name: &str) -> Result<Array2<f32>> {
         return Err(no_pack(&format!("`{name}` of shape {:?}", view.shape())));
     };
     let values: Vec<f32> = match view.dtype() {
-        Dtype::F16 => view.data().as_chunks::<2>().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect(),
-        Dtype::F32 => view.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+        Dtype::F16 => view
+            .data()
+            .as_chunks::<2>()
+            .0
+            .iter()
+            .map(|b| f16::from_le_bytes(*b).to_f32())
+            .collect(),
+        Dtype::F32 => view
+            .data()
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|b| f32::from_le_bytes(*b))
+            .collect(),
         other => return Err(no_pack(&format!("`{name}` of {other:?}, not F16 or F32"))),
     };
     if columns == 0 || values.iter().any(|v| !v.is_finite()) {
-        return Err(no_pack(&format!("a value in `{name}` that is no finite number")));
+        return Err(no_pack(&format!(
+            "a value in `{name}` that is no finite number"
+        )));
     }
     Array2::from_shape_vec((rows, columns), values).map_err(|e| no_pack(&e.to_string()))
 }
@@ -241,7 +302,12 @@ fn integers(view: &TensorView<'_>, name: &str, below: usize) -> Result<Vec<usize
     if view.dtype() != Dtype::I32 {
         return Err(no_pack(&format!("`{name}` of {:?}, not I32", view.dtype())));
     }
-    let read = view.data().as_chunks::<4>().0.iter().map(|b| i32::from_le_bytes(*b));
+    let read = view
+        .data()
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .map(|b| i32::from_le_bytes(*b));
     read.map(|n| usize::try_from(n).ok().filter(|n| *n < below).ok_or(n))
         .collect::<Result<_, i32>>()
         .map_err(|n| no_pack(&format!("{n} in `{name}`, not 0 to {}", below - 1)))
@@ -257,7 +323,10 @@ fn draws(tensors: &SafeTensors<'_>, pool: usize) -> Result<BTreeMap<usize, Vec<V
             return Err(no_pack(&format!("`{name}` of shape {:?}", view.shape())));
         };
         let rows = integers(&view, &name, pool)?;
-        found.insert(shots, rows.chunks(width.max(1)).map(<[usize]>::to_vec).collect());
+        found.insert(
+            shots,
+            rows.chunks(width.max(1)).map(<[usize]>::to_vec).collect(),
+        );
     }
     Ok(found)
 }

@@ -27,9 +27,22 @@ pub(super) enum Anchor {
 
 #[derive(Debug)]
 enum Shape {
-    Block { at: (i32, i32), size: (i32, i32), colour: Colour },
-    Path { points: Vec<(i32, i32)>, colour: Colour, width: u32 },
-    Words { at: (i32, i32), text: String, colour: Colour, anchor: Anchor },
+    Block {
+        at: (i32, i32),
+        size: (i32, i32),
+        colour: Colour,
+    },
+    Path {
+        points: Vec<(i32, i32)>,
+        colour: Colour,
+        width: u32,
+    },
+    Words {
+        at: (i32, i32),
+        text: String,
+        colour: Colour,
+        anchor: Anchor,
+    },
 }
 
 /// A drawing in pixels, from the left upper corner.
@@ -42,7 +55,11 @@ pub struct Picture {
 
 impl Picture {
     pub(super) fn new(width: i32, height: i32) -> Self {
-        Self { width, height, shapes: Vec::new() }
+        Self {
+            width,
+            height,
+            shapes: Vec::new(),
+        }
     }
 
     pub(super) fn block(&mut self, at: (i32, i32), size: (i32, i32), colour: Colour) {
@@ -50,12 +67,27 @@ impl Picture {
     }
 
     pub(super) fn path(&mut self, points: Vec<(i32, i32)>, colour: Colour, width: u32) {
-        self.shapes.push(Shape::Path { points, colour, width });
+        self.shapes.push(Shape::Path {
+            points,
+            colour,
+            width,
+        });
     }
 
     /// Words whose vertical middle is at `at`.
-    pub(super) fn words(&mut self, at: (i32, i32), text: impl Into<String>, colour: Colour, anchor: Anchor) {
-        self.shapes.push(Shape::Words { at, text: text.into(), colour, anchor });
+    pub(super) fn words(
+        &mut self,
+        at: (i32, i32),
+        text: impl Into<String>,
+        colour: Colour,
+        anchor: Anchor,
+    ) {
+        self.shapes.push(Shape::Words {
+            at,
+            text: text.into(),
+            colour,
+            anchor,
+        });
     }
 
     /// The picture as an SVG file.
@@ -70,18 +102,36 @@ impl Picture {
             svg += &match shape {
                 Shape::Block { at, size, colour } => format!(
                     "<rect x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" fill=\"{}\"/>\n",
-                    at.0, at.1, size.0, size.1, hex(*colour)
+                    at.0,
+                    at.1,
+                    size.0,
+                    size.1,
+                    hex(*colour)
                 ),
-                Shape::Path { points, colour, width } => {
+                Shape::Path {
+                    points,
+                    colour,
+                    width,
+                } => {
                     let points: Vec<_> = points.iter().map(|(x, y)| format!("{x},{y}")).collect();
                     format!(
                         "<polyline points=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"{width}\"/>\n",
-                        points.join(" "), hex(*colour)
+                        points.join(" "),
+                        hex(*colour)
                     )
                 }
-                Shape::Words { at, text, colour, anchor } => format!(
+                Shape::Words {
+                    at,
+                    text,
+                    colour,
+                    anchor,
+                } => format!(
                     "<text x=\"{}\" y=\"{}\" fill=\"{}\" text-anchor=\"{}\" dominant-baseline=\"central\">{}</text>\n",
-                    at.0, at.1, hex(*colour), anchor.svg(), escaped(text)
+                    at.0,
+                    at.1,
+                    hex(*colour),
+                    anchor.svg(),
+                    escaped(text)
                 ),
             };
         }
@@ -109,13 +159,20 @@ impl Picture {
     /// # Errors
     /// The ending is neither `.svg` nor `.png`, or the file cannot be written.
     pub fn write(&self, path: &std::path::Path) -> Result<()> {
-        let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+        let ending = path
+            .extension()
+            .and_then(|e| e.to_str())
+            .unwrap_or_default();
         let bytes = match ending.to_ascii_lowercase().as_str() {
             "svg" => self.to_svg().into_bytes(),
             "png" => self.to_png()?,
             _ => {
                 let found = format!("`{}`", path.display());
-                return Err(Error::invalid("picture to write", found, "a name that ends in .svg or .png"));
+                return Err(Error::invalid(
+                    "picture to write",
+                    found,
+                    "a name that ends in .svg or .png",
+                ));
             }
         };
         crate::store::replace(path, &bytes)
@@ -127,17 +184,37 @@ impl Shape {
         match self {
             Self::Block { at, size, colour } => {
                 let place = Rectangle::new(point(*at), Size::new(size.0 as u32, size.1 as u32));
-                place.into_styled(PrimitiveStyle::with_fill(rgb(*colour))).draw(canvas)
+                place
+                    .into_styled(PrimitiveStyle::with_fill(rgb(*colour)))
+                    .draw(canvas)
             }
-            Self::Path { points, colour, width } => points.windows(2).try_for_each(|ends| {
+            Self::Path {
+                points,
+                colour,
+                width,
+            } => points.windows(2).try_for_each(|ends| {
                 let line = Line::new(point(ends[0]), point(ends[1]));
-                line.into_styled(PrimitiveStyle::with_stroke(rgb(*colour), *width)).draw(canvas)
+                line.into_styled(PrimitiveStyle::with_stroke(rgb(*colour), *width))
+                    .draw(canvas)
             }),
-            Self::Words { at, text, colour, anchor } => {
-                let text: String = text.chars().map(|c| if (c as u32) < 256 { c } else { '?' }).collect();
+            Self::Words {
+                at,
+                text,
+                colour,
+                anchor,
+            } => {
+                let text: String = text
+                    .chars()
+                    .map(|c| if (c as u32) < 256 { c } else { '?' })
+                    .collect();
                 let font = MonoTextStyle::new(&FONT_7X14, rgb(*colour));
-                let place = TextStyleBuilder::new().alignment(anchor.png()).baseline(Baseline::Middle).build();
-                Text::with_text_style(&text, point(*at), font, place).draw(canvas).map(|_| ())
+                let place = TextStyleBuilder::new()
+                    .alignment(anchor.png())
+                    .baseline(Baseline::Middle)
+                    .build();
+                Text::with_text_style(&text, point(*at), font, place)
+                    .draw(canvas)
+                    .map(|_| ())
             }
         }
     }
@@ -177,7 +254,10 @@ impl DrawTarget for Canvas {
     type Color = Rgb888;
     type Error = std::convert::Infallible;
 
-    fn draw_iter<I: IntoIterator<Item = Pixel<Rgb888>>>(&mut self, pixels: I) -> Result<(), Self::Error> {
+    fn draw_iter<I: IntoIterator<Item = Pixel<Rgb888>>>(
+        &mut self,
+        pixels: I,
+    ) -> Result<(), Self::Error> {
         for Pixel(at, colour) in pixels {
             let (Ok(x), Ok(y)) = (u32::try_from(at.x), u32::try_from(at.y)) else {
                 continue;
@@ -234,7 +314,9 @@ mod tests {
 
     #[test]
     fn png_pixels_are_where_the_shapes_say() {
-        let frame = Decode::default().decode(&sample().to_png().unwrap()).unwrap();
+        let frame = Decode::default()
+            .decode(&sample().to_png().unwrap())
+            .unwrap();
         assert_eq!(frame.size(), (60, 20));
         let pixel = |x: usize, y: u32| frame.row(y)[x * 3..x * 3 + 3].to_vec();
         assert_eq!(pixel(2, 3), [10, 20, 30]);
@@ -242,7 +324,10 @@ mod tests {
         assert_eq!(pixel(6, 7), [255, 255, 255]);
         assert_eq!(pixel(50, 12), [200, 0, 0]);
         let dark = (10..40).flat_map(|x| (0..20).map(move |y| (x, y)));
-        assert!(dark.filter(|(x, y)| pixel(*x, *y) == [0, 0, 0]).count() > 10, "no words");
+        assert!(
+            dark.filter(|(x, y)| pixel(*x, *y) == [0, 0, 0]).count() > 10,
+            "no words"
+        );
     }
 
     #[test]

@@ -15,7 +15,8 @@ pub(super) fn taken_s(exif: Vec<u8>) -> Option<u64> {
 
 fn seconds(t: &DateTime) -> Option<u64> {
     let days = days_since_1970(t.year.into(), t.month.into(), t.day.into())?;
-    let clock = (t.hour < 24 && t.minute < 60 && t.second < 61).then_some(())
+    let clock = (t.hour < 24 && t.minute < 60 && t.second < 61)
+        .then_some(())
         .map(|()| u64::from(t.hour) * 3600 + u64::from(t.minute) * 60 + u64::from(t.second))?;
     Some(days * 86_400 + clock)
 }
@@ -25,7 +26,11 @@ fn days_since_1970(year: u64, month: u64, day: u64) -> Option<u64> {
     if year < 1970 || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
         return None;
     }
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let (year, month) = if month > 2 {
+        (year, month - 3)
+    } else {
+        (year - 1, month + 9)
+    };
     let of_year = (153 * month + 2) / 5 + day - 1;
     Some(365 * year + year / 4 - year / 100 + year / 400 + of_year - 719_468)
 }

@@ -7,7 +7,8 @@ impl Frame {
     /// The picture with left and right exchanged.
     #[must_use]
     pub fn mirrored(&self) -> Self {
-        let mut bytes = Vec::with_capacity(self.width as usize * self.height as usize * PIXEL_BYTES);
+        let mut bytes =
+            Vec::with_capacity(self.width as usize * self.height as usize * PIXEL_BYTES);
         for row in self.rows() {
             bytes.extend(row.rchunks_exact(PIXEL_BYTES).flatten());
         }
@@ -43,7 +44,10 @@ impl Frame {
         let part = |places: (u32, u32)| {
             let size = (self.width.div_ceil(5) * 4, self.height.div_ceil(5) * 4);
             let size = (size.0.min(self.width), size.1.min(self.height));
-            let at = ((self.width - size.0) * places.0 / 2, (self.height - size.1) * places.1 / 2);
+            let at = (
+                (self.width - size.0) * places.0 / 2,
+                (self.height - size.1) * places.1 / 2,
+            );
             self.part(at, size).expect("the part lies inside")
         };
         // Middle first: where there are few views, the thing is most likely there.
@@ -52,7 +56,11 @@ impl Frame {
             0 | 1 => self.clone(),
             n => part(PLACES[(usize::from(n) / 2 - 1) % PLACES.len()]),
         };
-        if number % 2 == 1 { whole.mirrored() } else { whole }
+        if number % 2 == 1 {
+            whole.mirrored()
+        } else {
+            whole
+        }
     }
 
     fn packed(&self, width: u32, height: u32, bytes: Vec<u8>) -> Self {
@@ -76,7 +84,10 @@ mod tests {
     }
 
     fn reds(frame: &Frame) -> Vec<u8> {
-        frame.rows().flat_map(|r| r.chunks(3).map(|p| p[0]).collect::<Vec<_>>()).collect()
+        frame
+            .rows()
+            .flat_map(|r| r.chunks(3).map(|p| p[0]).collect::<Vec<_>>())
+            .collect()
     }
 
     #[test]
@@ -96,7 +107,8 @@ mod tests {
     #[test]
     fn every_view_of_every_size_is_a_picture() {
         for (width, height) in [(1, 1), (1, 9), (7, 5), (640, 480)] {
-            let frame = Frame::from_rgb(width, height, vec![7; (width * height * 3) as usize]).unwrap();
+            let frame =
+                Frame::from_rgb(width, height, vec![7; (width * height * 3) as usize]).unwrap();
             for number in 0..=255 {
                 let (w, h) = frame.view(number).size();
                 assert!(w >= 1 && h >= 1 && w <= width && h <= height);

@@ -33,9 +33,11 @@ impl Frame {
     /// The encoder fails; it has no reason to.
     pub fn to_thumbnail(&self, side_px: u32) -> Result<Vec<u8>> {
         let pixels: Vec<u8> = self.rows().flatten().copied().collect();
-        let whole = RgbImage::from_raw(self.width, self.height, pixels).expect("rows fill the frame");
+        let whole =
+            RgbImage::from_raw(self.width, self.height, pixels).expect("rows fill the frame");
         let longer = self.width.max(self.height);
-        let scaled = |side: u32| (u64::from(side) * u64::from(side_px) / u64::from(longer)).max(1) as u32;
+        let scaled =
+            |side: u32| (u64::from(side) * u64::from(side_px) / u64::from(longer)).max(1) as u32;
         let small = if longer > side_px {
             thumbnail(&whole, scaled(self.width), scaled(self.height))
         } else {
@@ -62,10 +64,17 @@ mod tests {
     fn png_comes_back_equal_and_thumbnails_small() {
         let bytes = (0..40 * 30 * 3).map(|i| (i * 7 % 251) as u8).collect();
         let frame = Frame::from_rgb(40, 30, bytes).unwrap();
-        assert_eq!(Decode::default().decode(&frame.to_png().unwrap()).unwrap(), frame);
-        let small = Decode::default().decode(&frame.to_thumbnail(20).unwrap()).unwrap();
+        assert_eq!(
+            Decode::default().decode(&frame.to_png().unwrap()).unwrap(),
+            frame
+        );
+        let small = Decode::default()
+            .decode(&frame.to_thumbnail(20).unwrap())
+            .unwrap();
         assert_eq!(small.size(), (20, 15));
-        let same = Decode::default().decode(&frame.to_thumbnail(99).unwrap()).unwrap();
+        let same = Decode::default()
+            .decode(&frame.to_thumbnail(99).unwrap())
+            .unwrap();
         assert_eq!(same.size(), (40, 30));
     }
 }

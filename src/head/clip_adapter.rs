@@ -176,6 +176,13 @@ impl Adapter {
         &self.0
     }
 
+    pub(super) fn scaled(self, by: f32) -> Self {
+        Self(AdapterParts {
+            linear: self.0.linear.scaled(by),
+            ..self.0
+        })
+    }
+
     pub(super) fn scores_into(&self, feature: &[f32], scratch: &mut Scratch, out: &mut Vec<f32>) {
         let Scratch { hidden, blended } = scratch;
         relu_products(self.0.down.view(), feature, hidden);

@@ -70,8 +70,8 @@ impl From<&Head> for Tensors {
             matrix("weights", linear.weights()),
             floats("bias", &[linear.bias().len()], linear.bias().to_vec()),
         ];
-        let kind = match head {
-            Head::Linear(_) => "linear",
+        match head {
+            Head::Linear(_) => {}
             Head::Cache(cache) => {
                 let parts = cache.parts();
                 let n = [parts.key_classes.len()];
@@ -83,18 +83,16 @@ impl From<&Head> for Tensors {
                 });
                 tensors.push(floats("strengths", &n, parts.strengths.clone()));
                 tensors.push(floats("sharpness", &[], vec![parts.sharpness]));
-                "cache"
             }
             Head::Adapter(adapter) => {
                 let parts = adapter.parts();
                 tensors.push(matrix("down", parts.down.view()));
                 tensors.push(matrix("up", parts.up.view()));
                 tensors.push(floats("alpha", &[], vec![parts.alpha]));
-                "adapter"
             }
-        };
+        }
         Self {
-            kind: kind.to_owned(),
+            kind: head.kind().to_owned(),
             tensors,
         }
     }

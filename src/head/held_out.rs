@@ -52,17 +52,36 @@ impl HeldOutScores {
         let labels = support.labels().to_vec();
         let weights = support.weights().to_vec();
         let left = labels.iter().map(|y| (counts[*y] - 1.0).max(0.0)).collect();
-        Self { scores, left, weights, judged, row_of: (0..labels.len()).collect(), labels }
+        Self {
+            scores,
+            left,
+            weights,
+            judged,
+            row_of: (0..labels.len()).collect(),
+            labels,
+        }
     }
 
-    pub(super) fn of_bursts(support: &Support<'_>, scores: Array2<f32>, judged: Vec<bool>, row_of: &[usize]) -> Self {
+    pub(super) fn of_bursts(
+        support: &Support<'_>,
+        scores: Array2<f32>,
+        judged: Vec<bool>,
+        row_of: &[usize],
+    ) -> Self {
         let mut labels = vec![0; scores.nrows()];
         for (row, label) in row_of.iter().zip(support.labels()) {
             labels[*row] = *label;
         }
         let counts = support.class_weights();
         let left = labels.iter().map(|y| (counts[*y] - 1.0).max(0.0)).collect();
-        Self { left, weights: vec![1.0; labels.len()], labels, judged, row_of: row_of.to_vec(), scores }
+        Self {
+            left,
+            weights: vec![1.0; labels.len()],
+            labels,
+            judged,
+            row_of: row_of.to_vec(),
+            scores,
+        }
     }
 
     pub(super) fn rows(&self) -> impl Iterator<Item = usize> + '_ {
@@ -72,17 +91,29 @@ impl HeldOutScores {
     /// Weight of row `i` where every class counts the same.
     fn balanced(&self) -> Vec<f64> {
         let mut of_class = vec![0.0; self.scores.ncols()];
-        self.labels.iter().zip(&self.weights).for_each(|(y, w)| of_class[*y] += w);
-        self.labels.iter().zip(&self.weights).map(|(y, w)| w / of_class[*y]).collect()
+        self.labels
+            .iter()
+            .zip(&self.weights)
+            .for_each(|(y, w)| of_class[*y] += w);
+        self.labels
+            .iter()
+            .zip(&self.weights)
+            .map(|(y, w)| w / of_class[*y])
+            .collect()
     }
 
     pub(super) fn probabilities(&self, temperature: f32) -> Array2<f32> {
         let mut p = self.scores.clone();
         let mut row = vec![0.0; p.ncols()];
         for mut scores in p.rows_mut() {
-            row.iter_mut().zip(&scores).for_each(|(to, from)| *to = f64::from(from / temperature));
+            row.iter_mut()
+                .zip(&scores)
+                .for_each(|(to, from)| *to = f64::from(from / temperature));
             softmax(&mut row);
-            scores.iter_mut().zip(&row).for_each(|(to, from)| *to = *from as f32);
+            scores
+                .iter_mut()
+                .zip(&row)
+                .for_each(|(to, from)| *to = *from as f32);
         }
         p
     }
@@ -93,7 +124,9 @@ impl HeldOutScores {
             let scale = (-log_t).exp();
             let mut row = vec![0.0; self.scores.ncols()];
             let of_row = |i: usize| {
-                row.iter_mut().zip(self.scores.row(i)).for_each(|(to, from)| *to = f64::from(*from) * scale);
+                row.iter_mut()
+                    .zip(self.scores.row(i))
+                    .for_each(|(to, from)| *to = f64::from(*from) * scale);
                 let own = row[self.labels[i]];
                 self.weights[i] * (softmax(&mut row) - own)
             };
@@ -128,7 +161,9 @@ impl HeldOutScores {
         for i in self.rows() {
             let row = p.row(i);
             let top = row.iter().copied().fold(0.0, f32::max);
-            let right = f64::from(u8::from(argmax(row.as_slice().expect("rows stand whole")) == self.labels[i]));
+            let right = f64::from(u8::from(
+                argmax(row.as_slice().expect("rows stand whole")) == self.labels[i],
+            ));
             let error = 1.0 - 0.5 * (right + f64::from(top));
             let left = self.left[i].max(0.5);
             let (sum, weight) = &mut of_class[self.labels[i]];
@@ -143,23 +178,40 @@ impl HeldOutScores {
         self.labels.iter().for_each(|y| seen[*y] = true);
         let errors: Vec<f64> = (0..k)
             .filter(|y| seen[*y])
-            .map(|y| if of_class[y].1 > 0.0 { of_class[y].0 / of_class[y].1 } else { at_one })
+            .map(|y| {
+                if of_class[y].1 > 0.0 {
+                    of_class[y].0 / of_class[y].1
+                } else {
+                    at_one
+                }
+            })
             .collect();
         let error = errors.iter().sum::<f64>() / errors.len() as f64;
         let rows = judged * judged / squares;
         let noise = (error * (1.0 - error) + 0.25 / rows) / rows + (0.01 + 0.2 * error).powi(2);
         let reach = 1.64 * noise.sqrt();
         let accuracy = 1.0 - error;
-        Some(Estimate { accuracy, low: (accuracy - reach).max(0.0), high: (accuracy + reach).min(1.0) })
+        Some(Estimate {
+            accuracy,
+            low: (accuracy - reach).max(0.0),
+            high: (accuracy + reach).min(1.0),
+        })
     }
 
     pub(super) fn answers(&self, p: &Array2<f32>) -> Vec<Option<HeldOut>> {
         let answer = |row: usize| {
             let all = p.row(row);
             let best = argmax(all.as_slice().expect("rows stand whole"));
-            HeldOut { best, p_best: all[best], p_own: all[self.labels[row]] }
+            HeldOut {
+                best,
+                p_best: all[best],
+                p_own: all[self.labels[row]],
+            }
         };
-        self.row_of.iter().map(|row| self.judged[*row].then(|| answer(*row))).collect()
+        self.row_of
+            .iter()
+            .map(|row| self.judged[*row].then(|| answer(*row)))
+            .collect()
     }
 }
 

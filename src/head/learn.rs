@@ -5,10 +5,12 @@ use ndarray::{Array1, Array2, ArrayView2};
 use serde::{Deserialize, Serialize};
 
 use super::auto;
-use super::linear::dot;
-use super::{ClipAdapter, Estimate, Head, HeldOut, Method, Scratch, Support, Training, nearest_mean};
 use super::held_out::HeldOutScores;
+use super::linear::dot;
 use super::softmax::softmax;
+use super::{
+    ClipAdapter, Estimate, Head, HeldOut, Method, Scratch, Support, Training, nearest_mean,
+};
 use crate::error::{Error, Result};
 
 /// Folds of bursts for heads that have no formula for leaving one out.
@@ -32,7 +34,10 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { method: Method::Auto, false_accept: 0.05 }
+        Self {
+            method: Method::Auto,
+            false_accept: 0.05,
+        }
     }
 }
 
@@ -44,7 +49,11 @@ impl Settings {
     pub fn check(&self) -> Result<()> {
         if !(self.false_accept > 0.0 && self.false_accept < 1.0) {
             let found = self.false_accept.to_string();
-            return Err(Error::invalid("false-accept share", found, "a number between 0 and 1"));
+            return Err(Error::invalid(
+                "false-accept share",
+                found,
+                "a number between 0 and 1",
+            ));
         }
         Ok(())
     }
@@ -53,10 +62,8 @@ impl Settings {
 /// A head with all that is known of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Learned {
-    /// Scores of the classes; softmax of `scores / temperature` is calibrated.
+    /// Scores of the classes; their softmax is calibrated.
     pub head: Head,
-    /// 1 for `auto`, whose scores are calibrated as they are.
-    pub temperature: f32,
     /// What was answered to each shot by a head that had not seen its burst; none where the class
     /// has no other burst and no name.
     pub held_out: Vec<Option<HeldOut>>,
@@ -76,6 +83,11 @@ pub struct Unknown {
     pub zero_point: Vec<f32>,
     /// Below it a feature is unknown.
     pub threshold: f32,
+    /// Share of strange things that it lets pass, and of known ones that it turns away, as far as the
+    /// shots that were left out tell; none where nothing stood for strange things.
+    pub accepts: Option<f32>,
+    /// See `accepts`.
+    pub rejects: f32,
 }
 
 /// Learns the head of `settings` from `support`. The last `background` classes of it (none or one)
@@ -98,15 +110,23 @@ pub fn learn(support: &Support<'_>, settings: &Settings, background: usize) -> R
     let held = &fitted.held_out;
     let p = held.probabilities(fitted.temperature);
     let unknown = unknown(support, &fitted, classes, settings.false_accept.into());
-    let estimate = (support.classes() > 1).then(|| held.estimate(&p, fitted.curve)).flatten();
+    let estimate = (support.classes() > 1)
+        .then(|| held.estimate(&p, fitted.curve))
+        .flatten();
     let mut words = fitted.words;
-    if unknown.is_none() {
-        words.push("too few shots to tell when nothing known is seen".to_owned());
-    }
+    words.push(match &unknown {
+        None => "too few shots to tell when nothing known is seen".to_owned(),
+        Some(Unknown { accepts: None, rejects, .. }) => {
+            format!("unknown: {:.0}% of the shots fall under it; show a --background to judge strange things", 100.0 * rejects)
+        }
+        Some(Unknown { accepts: Some(accepts), rejects, .. }) => format!(
+            "unknown: {:.0}% of strange things pass and {:.0}% of known ones are turned away, as far as the shots tell",
+            100.0 * accepts, 100.0 * rejects
+        ),
+    });
     Ok(Learned {
         held_out: held.answers(&p),
-        head: fitted.head,
-        temperature: fitted.temperature,
+        head: fitted.head.scaled(1.0 / fitted.temperature),
         estimate,
         unknown,
         words,
@@ -118,13 +138,19 @@ impl Learned {
     #[must_use]
     pub fn elsewhere(head: Head) -> Self {
         let words = vec!["learned elsewhere: its probabilities are taken as they come".to_owned()];
-        Self { head, temperature: 1.0, held_out: Vec::new(), estimate: None, unknown: None, words }
+        Self {
+            head,
+            held_out: Vec::new(),
+            estimate: None,
+            unknown: None,
+            words,
+        }
     }
 
     /// Probabilities of scores that the head gave.
     #[must_use]
     pub fn probabilities(&self, scores: &[f32]) -> Vec<f32> {
-        let mut p: Vec<f64> = scores.iter().map(|s| f64::from(s / self.temperature)).collect();
+        let mut p: Vec<f64> = scores.iter().map(|s| f64::from(*s)).collect();
         softmax(&mut p);
         p.into_iter().map(|v| v as f32).collect()
     }
@@ -134,8 +160,11 @@ impl Learned {
     #[must_use]
     pub fn knownness(&self, feature: &[f32], scores: &[f32], classes: usize) -> Option<f32> {
         let unknown = self.unknown.as_ref()?;
-        let best = scores[..classes].iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        Some(best / self.temperature + zero(&unknown.zero_point, feature))
+        let best = scores[..classes]
+            .iter()
+            .copied()
+            .fold(f32::NEG_INFINITY, f32::max);
+        Some(best + zero(&unknown.zero_point, feature))
     }
 
     /// Whether a feature shows none of the first `classes` classes: another, the background, has the
@@ -156,20 +185,32 @@ impl Learned {
     /// Another number of classes or shots, another width, or values that are no numbers.
     pub fn check(&self, classes: usize, dim: usize, shots: usize) -> Result<()> {
         let found = (self.head.classes(), self.head.dim(), self.held_out.len());
-        if found != (classes, dim, shots) && !(self.held_out.is_empty() && (found.0, found.1) == (classes, dim)) {
+        if found != (classes, dim, shots)
+            && !(self.held_out.is_empty() && (found.0, found.1) == (classes, dim))
+        {
             let expected = format!("{:?}", (classes, dim, shots));
-            return Err(Error::invalid("learned head: classes, width, shots", format!("{found:?}"), expected));
+            return Err(Error::invalid(
+                "learned head: classes, width, shots",
+                format!("{found:?}"),
+                expected,
+            ));
         }
-        let wrong = |what: &'static str| Err(Error::invalid(what, "a value that cannot be", "what learning writes"));
-        if !(self.temperature.is_finite() && self.temperature > 0.0) {
-            return wrong("temperature of the head");
-        }
+        let wrong = |what: &'static str| {
+            Err(Error::invalid(
+                what,
+                "a value that cannot be",
+                "what learning writes",
+            ))
+        };
         if self.held_out.iter().flatten().any(|h| h.best >= classes) {
             return wrong("answers to shots left out");
         }
         if let Some(u) = &self.unknown {
             let width = u.zero_point.len();
-            if !u.threshold.is_finite() || (width != 0 && width != dim) || u.zero_point.iter().any(|v| !v.is_finite()) {
+            if !u.threshold.is_finite()
+                || (width != 0 && width != dim)
+                || u.zero_point.iter().any(|v| !v.is_finite())
+            {
                 return wrong("threshold of unknown");
             }
         }
@@ -178,13 +219,18 @@ impl Learned {
 }
 
 fn zero(zero_point: &[f32], feature: &[f32]) -> f32 {
-    if zero_point.is_empty() { 0.0 } else { dot(zero_point, feature) }
+    if zero_point.is_empty() {
+        0.0
+    } else {
+        dot(zero_point, feature)
+    }
 }
 
 /// A head, and the answers of its like to shots left out.
 struct Fitted {
     head: Head,
     held_out: HeldOutScores,
+    /// What scores must be divided by to be calibrated; 1 for the mix, which is.
     temperature: f32,
     curve: f64,
     zero_point: Option<Array1<f64>>,
@@ -209,10 +255,21 @@ impl Fitted {
         let held_out = held_out_by_folds(support, method, FOLDS);
         let temperature = held_out.temperature();
         let words = match held_out.rows().count() {
-            0 => format!("{method}, as asked for; no shot could be judged, so its probabilities are taken as they come"),
-            n => format!("{method}, as asked for; temperature {temperature:.2} from {n} shots left out in {FOLDS} folds"),
+            0 => format!(
+                "{method}, as asked for; no shot could be judged, so its probabilities are taken as they come"
+            ),
+            n => format!(
+                "{method}, as asked for; temperature {temperature:.2} from {n} shots left out in {FOLDS} folds"
+            ),
         };
-        Ok(Self { head, held_out, temperature, curve: 0.0, zero_point: None, words: vec![words] })
+        Ok(Self {
+            head,
+            held_out,
+            temperature,
+            curve: 0.0,
+            zero_point: None,
+            words: vec![words],
+        })
     }
 
     /// CLIP-Adapter, where shots left out say clearly that it is better than the mix; it has 100 times
@@ -221,10 +278,15 @@ impl Fitted {
         if support.classes() > MOST_ADAPTED {
             return Ok(None);
         }
-        let method = Method::ClipAdapter(ClipAdapter { training: Training::Lbfgs { steps: 12 }, ..ClipAdapter::default() });
+        let method = Method::ClipAdapter(ClipAdapter {
+            training: Training::Lbfgs { steps: 12 },
+            ..ClipAdapter::default()
+        });
         let held_out = held_out_by_folds(support, method, 2);
         let temperature = held_out.temperature();
-        let ours = mix.held_out.answers(&mix.held_out.probabilities(mix.temperature));
+        let ours = mix
+            .held_out
+            .answers(&mix.held_out.probabilities(mix.temperature));
         let theirs = held_out.answers(&held_out.probabilities(temperature));
         let (mut sum, mut squares, mut count) = (0.0, 0.0, 0.0);
         for ((ours, theirs), weight) in ours.iter().zip(&theirs).zip(support.weights()) {
@@ -239,9 +301,18 @@ impl Fitted {
         if sum < LEAST_GAIN || sum < SURE * spread {
             return Ok(None);
         }
-        let words = format!("a bottleneck adapter (CLIP-Adapter) answers shots left out better, by {sum:.1} nats: taken");
+        let words = format!(
+            "a bottleneck adapter (CLIP-Adapter) answers shots left out better, by {sum:.1} nats: taken"
+        );
         let head = method.learn(support)?;
-        Ok(Some(Self { head, held_out, temperature, curve: 0.0, zero_point: None, words: vec![words] }))
+        Ok(Some(Self {
+            head,
+            held_out,
+            temperature,
+            curve: 0.0,
+            zero_point: None,
+            words: vec![words],
+        }))
     }
 
     /// With nothing to choose between, likeness to the mean of the shots is all that there is.
@@ -252,13 +323,26 @@ impl Fitted {
         let bursts = support.bursts();
         for i in 0..support.len() {
             let rest = support.only(|j| bursts[j] != bursts[i]);
-            let Ok(other) = nearest_mean::learn(&rest) else { continue };
-            scores.row_mut(i).assign(&other.scores(support.features().slice(ndarray::s![i..=i, ..])).row(0));
+            let Ok(other) = nearest_mean::learn(&rest) else {
+                continue;
+            };
+            scores.row_mut(i).assign(
+                &other
+                    .scores(support.features().slice(ndarray::s![i..=i, ..]))
+                    .row(0),
+            );
             judged[i] = !rest.is_empty();
         }
         let held_out = HeldOutScores::of_shots(support, scores, judged);
         let words = vec!["one class: what is not like its photos is unknown".to_owned()];
-        Ok(Self { head, held_out, temperature: 1.0, curve: 0.0, zero_point: None, words })
+        Ok(Self {
+            head,
+            held_out,
+            temperature: 1.0,
+            curve: 0.0,
+            zero_point: None,
+            words,
+        })
     }
 }
 
@@ -269,17 +353,25 @@ fn held_out_by_folds(support: &Support<'_>, method: Method, count: usize) -> Hel
     let mut judged = vec![false; support.len()];
     let (mut scratch, mut row) = (Scratch::default(), Vec::new());
     for fold in 0..count {
-        let left_out: Vec<usize> = (0..support.len()).filter(|i| folds[*i] == Some(fold)).collect();
+        let left_out: Vec<usize> = (0..support.len())
+            .filter(|i| folds[*i] == Some(fold))
+            .collect();
         if left_out.is_empty() {
             continue;
         }
         let rest = support.only(|i| folds[i] != Some(fold));
         // Without names, a fold may leave nothing to learn from.
-        let Ok(other) = method.learn(&rest) else { continue };
+        let Ok(other) = method.learn(&rest) else {
+            continue;
+        };
         for i in left_out {
             let feature: Vec<f32> = support.features().row(i).to_vec();
             other.scores_into(&feature, &mut scratch, &mut row);
-            scores.row_mut(i).iter_mut().zip(&row).for_each(|(to, from)| *to = *from);
+            scores
+                .row_mut(i)
+                .iter_mut()
+                .zip(&row)
+                .for_each(|(to, from)| *to = *from);
             judged[i] = true;
         }
     }
@@ -289,15 +381,27 @@ fn held_out_by_folds(support: &Support<'_>, method: Method, count: usize) -> Hel
 /// The threshold that lets `false_accept` of strange things pass, but never turns away more than
 /// [`MOST_REJECTED`] of the shots. Strange things are the background shots, or else shots with their own
 /// class struck out: what they would look like if it had never been learned.
-fn unknown(support: &Support<'_>, fitted: &Fitted, classes: usize, false_accept: f64) -> Option<Unknown> {
+fn unknown(
+    support: &Support<'_>,
+    fitted: &Fitted,
+    classes: usize,
+    false_accept: f64,
+) -> Option<Unknown> {
     let held = &fitted.held_out;
-    let zero_point: Vec<f32> = fitted.zero_point.iter().flatten().map(|v| *v as f32).collect();
+    let zero_point: Vec<f32> = fitted
+        .zero_point
+        .iter()
+        .flatten()
+        .map(|v| *v as f32)
+        .collect();
     let zeros = zeros_of_rows(support.features(), held, &zero_point);
     let (mut known, mut strange, mut background) = (Vec::new(), Vec::new(), Vec::new());
     for i in held.rows() {
         let scores = held.scores.row(i);
         let best = |without: usize| {
-            let kept = (0..classes).filter(|k| *k != without).map(|k| scores[k] / fitted.temperature);
+            let kept = (0..classes)
+                .filter(|k| *k != without)
+                .map(|k| scores[k] / fitted.temperature);
             kept.fold(f32::NEG_INFINITY, f32::max) + zeros[i]
         };
         let own = held.labels[i];
@@ -310,24 +414,57 @@ fn unknown(support: &Support<'_>, fitted: &Fitted, classes: usize, false_accept:
             strange.push((best(own), held.weights[i]));
         }
     }
-    let strange = if background.is_empty() { strange } else { background };
-    let reject = quantile(known, MOST_REJECTED)?;
-    let threshold = quantile(strange, 1.0 - false_accept).map_or(reject, |accept| accept.min(reject));
-    threshold.is_finite().then_some(Unknown { zero_point, threshold })
+    let mut strange = if background.is_empty() {
+        strange
+    } else {
+        background
+    };
+    let reject = quantile(&mut known, MOST_REJECTED)?;
+    // Where both wishes can be met there is a gap between known and strange: its middle is safest.
+    let threshold = match quantile(&mut strange, 1.0 - false_accept) {
+        Some(accept) if accept < reject => f32::midpoint(accept, reject),
+        _ => reject,
+    };
+    let accepts = (!strange.is_empty()).then(|| 1.0 - below(&strange, threshold));
+    let rejects = below(&known, threshold);
+    threshold.is_finite().then_some(Unknown {
+        zero_point,
+        threshold,
+        accepts,
+        rejects,
+    })
 }
 
 /// Mean of `zero_point·f` over the shots of each row.
-fn zeros_of_rows(features: ArrayView2<'_, f32>, held: &HeldOutScores, zero_point: &[f32]) -> Vec<f32> {
+fn zeros_of_rows(
+    features: ArrayView2<'_, f32>,
+    held: &HeldOutScores,
+    zero_point: &[f32],
+) -> Vec<f32> {
     let mut sums = vec![(0.0_f32, 0.0_f32); held.labels.len()];
     for (feature, row) in features.rows().into_iter().zip(&held.row_of) {
         sums[*row].0 += zero(zero_point, &feature.to_vec());
         sums[*row].1 += 1.0;
     }
-    sums.into_iter().map(|(sum, count)| sum / count.max(1.0)).collect()
+    sums.into_iter()
+        .map(|(sum, count)| sum / count.max(1.0))
+        .collect()
 }
 
-/// The value below which the share `q` of the weight lies.
-fn quantile(mut values: Vec<(f32, f64)>, q: f64) -> Option<f32> {
+/// Share of the weight whose values lie below `threshold`.
+fn below(values: &[(f32, f64)], threshold: f32) -> f32 {
+    let weight = |under: bool| {
+        values
+            .iter()
+            .filter(|v| !under || v.0 < threshold)
+            .map(|v| v.1)
+            .sum::<f64>()
+    };
+    (weight(true) / weight(false)) as f32
+}
+
+/// The value below which the share `q` of the weight lies; sorts the values.
+fn quantile(values: &mut [(f32, f64)], q: f64) -> Option<f32> {
     values.sort_by(|a, b| a.0.total_cmp(&b.0));
     let whole: f64 = values.iter().map(|v| v.1).sum();
     let mut sum = 0.0;
@@ -345,10 +482,11 @@ mod tests {
 
     #[test]
     fn quantiles_count_weights() {
-        let values = vec![(3.0, 1.0), (1.0, 2.0), (2.0, 1.0)];
-        assert_eq!(quantile(values.clone(), 0.25), Some(1.0));
-        assert_eq!(quantile(values.clone(), 0.6), Some(2.0));
-        assert_eq!(quantile(values, 1.0), Some(3.0));
-        assert_eq!(quantile(Vec::new(), 0.5), None);
+        let mut values = vec![(3.0, 1.0), (1.0, 2.0), (2.0, 1.0)];
+        assert_eq!(quantile(&mut values, 0.25), Some(1.0));
+        assert_eq!(quantile(&mut values, 0.6), Some(2.0));
+        assert_eq!(quantile(&mut values, 1.0), Some(3.0));
+        assert_eq!(quantile(&mut [], 0.5), None);
+        assert_eq!(below(&values, 2.0), 0.5);
     }
 }

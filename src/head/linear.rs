@@ -38,6 +38,12 @@ impl Linear {
         Self::new(narrow(&(weights * scale)), bias)
     }
 
+    pub(super) fn scaled(mut self, by: f32) -> Self {
+        self.weights.mapv_inplace(|v| v * by);
+        self.bias.iter_mut().for_each(|v| *v *= by);
+        self
+    }
+
     /// Weights, K×D.
     #[must_use]
     pub fn weights(&self) -> ArrayView2<'_, f32> {

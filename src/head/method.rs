@@ -5,7 +5,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ClipAdapter, Gda, Head, LinearProbe, Penalty, Support, Tip, auto, nearest_mean, zero_shot};
+use super::{
+    ClipAdapter, Gda, Head, LinearProbe, Penalty, Support, Tip, auto, nearest_mean, zero_shot,
+};
 use crate::error::{Error, Result};
 
 /// How a head is learned. A name alone, as [`FromStr`] takes it, means the usual settings.
@@ -99,7 +101,13 @@ impl FromStr for Method {
             "gda" => Self::Gda(Gda::default()),
             "tip" => Self::Tip(Tip::default()),
             "tip-f" => Self::Tip(Tip::trained()),
-            _ => return Err(Error::invalid("head", format!("`{name}`"), Self::NAMES.join(", "))),
+            _ => {
+                return Err(Error::invalid(
+                    "head",
+                    format!("`{name}`"),
+                    Self::NAMES.join(", "),
+                ));
+            }
         })
     }
 }

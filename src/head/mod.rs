@@ -74,6 +74,15 @@ impl Head {
         }
     }
 
+    /// The same with all scores times `by`.
+    pub(super) fn scaled(self, by: f32) -> Self {
+        match self {
+            Self::Linear(linear) => Self::Linear(linear.scaled(by)),
+            Self::Cache(cache) => Self::Cache(cache.scaled(by)),
+            Self::Adapter(adapter) => Self::Adapter(adapter.scaled(by)),
+        }
+    }
+
     /// What stands in it: `linear`, `cache` or `adapter`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
@@ -102,7 +111,11 @@ impl Head {
     /// # Panics
     /// The feature's width is not D.
     pub fn scores_into(&self, feature: &[f32], scratch: &mut Scratch, out: &mut Vec<f32>) {
-        assert_eq!(feature.len(), self.dim(), "features of one space have one width");
+        assert_eq!(
+            feature.len(),
+            self.dim(),
+            "features of one space have one width"
+        );
         match self {
             Self::Linear(linear) => linear.scores_into(feature, out),
             Self::Cache(cache) => cache.scores_into(feature, out),

@@ -175,6 +175,13 @@ pub struct CacheParts {
 }
 
 impl Cache {
+    pub(super) fn scaled(self, by: f32) -> Self {
+        let mut parts = self.0;
+        parts.linear = parts.linear.scaled(by);
+        parts.strengths.iter_mut().for_each(|v| *v *= by);
+        Self(parts)
+    }
+
     /// A cache of `parts`.
     ///
     /// # Errors

@@ -61,7 +61,7 @@ fn no_names_is_a_usage_error_that_says_what_to_do() {
     let run = Bench::new().run(["classify", &photo("cat.jpg")]);
     assert_eq!(run.status, 2);
     assert!(
-        run.err.contains("--labels") && run.err.contains("classes add"),
+        run.err.contains("--labels") && run.err.contains("edgeclip learn"),
         "{}",
         run.err
     );

@@ -27,7 +27,10 @@ fn classes_are_added_renamed_removed_and_listed() {
     bench.run(["classes", "rename", "Mug", "my blue mug"]).ok();
     bench.run(["classes", "remove", "bolt", "dog"]).ok();
     let run = bench.run(["classes", "list"]).ok();
-    assert_eq!(run.out, "my blue mug\ncat\n");
+    assert_eq!(
+        run.out,
+        "my blue mug  by its name\ncat          by its name\n"
+    );
     let ids: Vec<_> = bench
         .run(["classes", "list", "--json"])
         .ok()
@@ -88,5 +91,8 @@ fn a_class_twice_none_left_or_unknown_is_refused() {
         "{}",
         unknown.err
     );
-    assert_eq!(bench.run(["classes", "list"]).ok().out, "cat\n");
+    assert_eq!(
+        bench.run(["classes", "list"]).ok().out,
+        "cat  by its name\n"
+    );
 }

@@ -5,27 +5,48 @@ use super::{Bench, photo, repository};
 /// A bench whose classifier knows names, and `cup of coffee` by a photo.
 fn taught() -> Bench {
     let bench = Bench::new();
-    bench.run(["classes", "add", "cat", "rocket", "bicycle"]).ok();
-    bench.run(["learn", "cup of coffee", &photo("coffee.jpg")]).ok();
+    bench
+        .run(["classes", "add", "cat", "rocket", "bicycle"])
+        .ok();
+    bench
+        .run(["learn", "cup of coffee", &photo("coffee.jpg")])
+        .ok();
     bench
 }
 
 fn best(bench: &Bench, name: &str) -> (String, Option<bool>) {
     let line = bench.run(["classify", &photo(name), "--json"]).ok().json()[0].clone();
-    (line["top"][0]["label"].as_str().unwrap().to_owned(), line["unknown"].as_bool())
+    (
+        line["top"][0]["label"].as_str().unwrap().to_owned(),
+        line["unknown"].as_bool(),
+    )
 }
 
 #[test]
 fn a_class_is_learned_used_and_undone() {
     let bench = taught();
-    let run = bench.run(["learn", "my blue galaxy", &photo("galaxies.jpg"), "--no-name"]).ok();
-    for word in ["learned 1 photo of `my blue galaxy`", "5 classes and 2 shots", "edgeclip undo"] {
+    let run = bench
+        .run([
+            "learn",
+            "my blue galaxy",
+            &photo("galaxies.jpg"),
+            "--no-name",
+        ])
+        .ok();
+    for word in [
+        "learned 1 photo of `my blue galaxy`",
+        "5 classes and 2 shots",
+        "edgeclip undo",
+    ] {
         assert!(run.out.contains(word), "{word}: {}", run.out);
     }
     assert_eq!(best(&bench, "galaxies.jpg").0, "my blue galaxy");
     assert_eq!(best(&bench, "coffee.jpg").0, "cup of coffee");
     let undone = bench.run(["undo"]).ok().out;
-    assert!(undone.contains("learned 1 photo of `cup of coffee`"), "{undone}");
+    assert!(
+        undone.contains("learned 1 photo of `cup of coffee`"),
+        "{undone}"
+    );
     assert_ne!(best(&bench, "galaxies.jpg").0, "my blue galaxy");
     bench.run(["redo"]).ok();
     assert_eq!(best(&bench, "galaxies.jpg").0, "my blue galaxy");
@@ -35,8 +56,17 @@ fn a_class_is_learned_used_and_undone() {
 fn history_tells_what_each_save_was_for() {
     let bench = taught();
     let lines = bench.run(["history", "--json"]).ok().json();
-    let notes: Vec<_> = lines.iter().map(|l| l["note"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(notes, ["learned 1 photo of `cup of coffee`", "added cat, rocket, bicycle"]);
+    let notes: Vec<_> = lines
+        .iter()
+        .map(|l| l["note"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(
+        notes,
+        [
+            "learned 1 photo of `cup of coffee`",
+            "added cat, rocket, bicycle"
+        ]
+    );
     assert_eq!(lines[0]["way"], "now");
     assert_eq!(lines[1]["way"], "undo 1");
     assert!(bench.run(["history"]).ok().out.contains("just now"));
@@ -45,14 +75,24 @@ fn history_tells_what_each_save_was_for() {
 #[test]
 fn the_answer_of_learn_as_json_holds_the_documented_fields() {
     let bench = taught();
-    let run = bench.run(["learn", "cat", &photo("cat.jpg"), "--json"]).ok();
+    let run = bench
+        .run(["learn", "cat", &photo("cat.jpg"), "--json"])
+        .ok();
     let told = &run.json()[0];
     assert_eq!(told["learned"], 1);
     assert_eq!(told["shots"], 2);
     assert_eq!(told["classes"], 4);
     assert_eq!(told["head"], "auto");
     assert!(told["words"].as_array().unwrap().len() >= 1, "{told}");
-    for field in ["before", "after", "old_shots", "worse", "seconds", "skipped", "new_classes"] {
+    for field in [
+        "before",
+        "after",
+        "old_shots",
+        "worse",
+        "seconds",
+        "skipped",
+        "new_classes",
+    ] {
         assert!(told.get(field).is_some(), "{field}: {told}");
     }
 }
@@ -63,11 +103,23 @@ fn an_unreadable_photo_is_named_and_skipped() {
     let broken = bench.write("broken.jpg", b"\xff\xd8\xffnothing");
     let run = bench.run(["learn", "cat", &photo("cat.jpg"), broken.to_str().unwrap()]);
     assert_eq!(run.status, 1);
-    assert!(run.err.contains("broken.jpg") && run.err.contains("skipped"), "{}", run.err);
-    assert!(run.out.contains("learned 1 photo of `cat`, 1 skipped"), "{}", run.out);
+    assert!(
+        run.err.contains("broken.jpg") && run.err.contains("skipped"),
+        "{}",
+        run.err
+    );
+    assert!(
+        run.out.contains("learned 1 photo of `cat`, 1 skipped"),
+        "{}",
+        run.out
+    );
     let nothing = bench.run(["learn", "cat", broken.to_str().unwrap()]);
     assert_eq!(nothing.status, 1);
-    assert!(nothing.err.contains("nothing was changed"), "{}", nothing.err);
+    assert!(
+        nothing.err.contains("nothing was changed"),
+        "{}",
+        nothing.err
+    );
     assert_eq!(bench.run(["history", "--json"]).ok().json().len(), 3);
 }
 
@@ -76,7 +128,11 @@ fn a_photo_is_never_learned_twice() {
     let bench = taught();
     let again = bench.run(["learn", "cat", &photo("coffee.jpg")]);
     assert_eq!(again.status, 1);
-    assert!(again.err.contains("shot 0 already") && again.err.contains("forget --shot 0"), "{}", again.err);
+    assert!(
+        again.err.contains("shot 0 already") && again.err.contains("forget --shot 0"),
+        "{}",
+        again.err
+    );
     let twice = bench.run(["learn", "cat", &photo("cat.jpg"), &photo("cat.jpg")]);
     assert_eq!(twice.status, 1);
     assert!(twice.out.contains("learned 1 photo"), "{}", twice.out);
@@ -85,60 +141,135 @@ fn a_photo_is_never_learned_twice() {
 #[test]
 fn forgetting_leaves_named_classes_and_takes_nameless_ones() {
     let bench = taught();
-    bench.run(["learn", "thing", &photo("rocket.jpg"), "--no-name"]).ok();
+    bench
+        .run(["learn", "thing", &photo("rocket.jpg"), "--no-name"])
+        .ok();
     bench.run(["forget", "cup of coffee"]).ok();
     let list = bench.run(["classes", "list"]).ok().out;
-    assert!(list.contains("cup of coffee  by its name\n") && list.contains("by 1 shot alone"), "{list}");
+    assert!(
+        list.contains("cup of coffee  by its name\n") && list.contains("by 1 shot alone"),
+        "{list}"
+    );
     bench.run(["forget", "thing"]).ok();
     assert!(!bench.run(["classes", "list"]).ok().out.contains("thing"));
     let none = bench.run(["forget", "thing"]);
-    assert!(none.status == 1 && none.err.contains("no `thing`"), "{}", none.err);
+    assert!(
+        none.status == 1 && none.err.contains("no `thing`"),
+        "{}",
+        none.err
+    );
     let none = bench.run(["forget", "--shot", "99"]);
-    assert!(none.status == 1 && none.err.contains("no 99"), "{}", none.err);
+    assert!(
+        none.status == 1 && none.err.contains("no 99"),
+        "{}",
+        none.err
+    );
 }
 
 #[test]
 fn shots_are_listed_moved_and_forgotten_one_by_one() {
     let bench = taught();
-    bench.run(["learn", "cat", &photo("cat.jpg"), &photo("rocket.jpg")]).ok();
-    let shots = bench.run(["classes", "list", "--shots", "--json"]).ok().json();
+    bench
+        .run(["learn", "cat", &photo("cat.jpg"), &photo("rocket.jpg")])
+        .ok();
+    let shots = bench
+        .run(["classes", "list", "--shots", "--json"])
+        .ok()
+        .json();
     assert_eq!(shots.len(), 3);
     assert_eq!(shots[2]["photo"], "rocket.jpg");
     bench.run(["classes", "move", "2", "--to", "rocket"]).ok();
-    let shots = bench.run(["classes", "list", "--shots", "--json"]).ok().json();
+    let shots = bench
+        .run(["classes", "list", "--shots", "--json"])
+        .ok()
+        .json();
     assert_eq!(shots[2]["label"], "rocket");
     bench.run(["forget", "--shot", "2"]).ok();
-    assert_eq!(bench.run(["classes", "list", "--shots", "--json"]).ok().json().len(), 2);
+    assert_eq!(
+        bench
+            .run(["classes", "list", "--shots", "--json"])
+            .ok()
+            .json()
+            .len(),
+        2
+    );
 }
 
 #[test]
 fn a_folder_of_folders_is_learned_and_measured() {
     let bench = Bench::new();
-    for (class, name) in [("cat", "cat.jpg"), ("night_sky", "galaxies.jpg"), ("rocket", "rocket.jpg")] {
-        bench.write(&format!("things/{class}/{name}"), std::fs::read(photo(name)).unwrap());
+    for (class, name) in [
+        ("cat", "cat.jpg"),
+        ("night_sky", "galaxies.jpg"),
+        ("rocket", "rocket.jpg"),
+    ] {
+        bench.write(
+            &format!("things/{class}/{name}"),
+            std::fs::read(photo(name)).unwrap(),
+        );
     }
     let run = bench.run(["learn", "--from", "things"]).ok();
-    assert!(run.out.contains("learned 3 photos of 3 classes"), "{}", run.out);
+    assert!(
+        run.out.contains("learned 3 photos of 3 classes"),
+        "{}",
+        run.out
+    );
     let told = bench.run(["eval", "things", "--json"]).ok().json();
     assert_eq!(told[0]["top1"], 1.0);
     assert_eq!(told[0]["photos"], 3);
     assert_eq!(told.len(), 4);
-    let words = bench.run(["eval", "things", "--picture", "answers.svg"]).ok().out;
-    assert!(words.contains("top-1") && words.contains("night sky"), "{words}");
-    assert!(std::fs::read_to_string(bench.path("answers.svg")).unwrap().contains("night sky"));
+    let words = bench
+        .run(["eval", "things", "--picture", "answers.svg"])
+        .ok()
+        .out;
+    assert!(
+        words.contains("top-1") && words.contains("night sky"),
+        "{words}"
+    );
+    assert!(
+        std::fs::read_to_string(bench.path("answers.svg"))
+            .unwrap()
+            .contains("night sky")
+    );
     let few = bench.run(["eval", "things", "--shots", "1"]);
-    assert!(few.status == 1 && few.err.contains("1 photos of `cat`"), "{}", few.err);
+    assert!(
+        few.status == 1 && few.err.contains("1 photos of `cat`"),
+        "{}",
+        few.err
+    );
 }
 
 #[test]
 fn the_background_is_answered_unknown() {
     let bench = taught();
-    bench.run(["learn", "--background", &photo("cameraman.png"), &photo("astronaut.jpg")]).ok();
+    bench
+        .run([
+            "learn",
+            "--background",
+            &photo("cameraman.png"),
+            &photo("astronaut.jpg"),
+        ])
+        .ok();
     assert_eq!(best(&bench, "cameraman.png").1, Some(true));
-    assert_eq!(best(&bench, "coffee.jpg"), ("cup of coffee".into(), Some(false)));
-    assert!(bench.run(["classes", "list"]).ok().out.contains("(background)"));
+    assert_eq!(
+        best(&bench, "coffee.jpg"),
+        ("cup of coffee".into(), Some(false))
+    );
+    assert!(
+        bench
+            .run(["classes", "list"])
+            .ok()
+            .out
+            .contains("(background)")
+    );
     bench.run(["forget", "--background"]).ok();
-    assert!(!bench.run(["classes", "list"]).ok().out.contains("(background)"));
+    assert!(
+        !bench
+            .run(["classes", "list"])
+            .ok()
+            .out
+            .contains("(background)")
+    );
     let early = Bench::new().run(["learn", "--background", &photo("cat.jpg")]);
     assert_eq!(early.status, 2, "{}", early.err);
 }
@@ -146,20 +277,38 @@ fn the_background_is_answered_unknown() {
 #[test]
 fn audit_speaks_in_words_json_and_pictures() {
     let bench = taught();
-    bench.run(["learn", "cat", &photo("cat.jpg"), "--views", "2"]).ok();
+    bench
+        .run(["learn", "cat", &photo("cat.jpg"), "--views", "2"])
+        .ok();
     let run = bench.run(["audit", "--picture", "confusion.png"]).ok();
-    for word in ["class", "cup of coffee", "What to do next", "take more photos"] {
+    for word in [
+        "class",
+        "cup of coffee",
+        "What to do next",
+        "take more photos",
+    ] {
         assert!(run.out.contains(word), "{word}: {}", run.out);
     }
-    assert!(std::fs::read(bench.path("confusion.png")).unwrap().starts_with(b"\x89PNG"));
+    assert!(
+        std::fs::read(bench.path("confusion.png"))
+            .unwrap()
+            .starts_with(b"\x89PNG")
+    );
     let lines = bench.run(["audit", "--json"]).ok().json();
     assert_eq!(lines[0]["label"], "cat");
-    assert_eq!((lines[0]["shots"].as_u64(), lines[0]["bursts"].as_u64()), (Some(2), Some(1)));
+    assert_eq!(
+        (lines[0]["shots"].as_u64(), lines[0]["bursts"].as_u64()),
+        (Some(2), Some(1))
+    );
     assert!(lines.iter().any(|l| l.get("advice").is_some()));
     let names = Bench::new();
     names.run(["classes", "add", "cat"]).ok();
     let none = names.run(["audit"]);
-    assert!(none.status == 1 && none.err.contains("names alone"), "{}", none.err);
+    assert!(
+        none.status == 1 && none.err.contains("names alone"),
+        "{}",
+        none.err
+    );
 }
 
 #[test]
@@ -167,28 +316,72 @@ fn photos_are_kept_only_where_asked_and_shots_are_small() {
     let bench = taught();
     let file = bench.path(".local/share/edgeclip/default.ecclass");
     let before = std::fs::metadata(&file).unwrap().len();
-    bench.run(["learn", "cat", &photo("cat.jpg"), &photo("rocket.jpg")]).ok();
+    bench
+        .run(["learn", "cat", &photo("cat.jpg"), &photo("rocket.jpg")])
+        .ok();
     let plain = std::fs::metadata(&file).unwrap().len();
-    assert!(plain - before <= 2 * (2 * 512 + 200), "{} bytes for two shots", plain - before);
-    bench.run(["learn", "rocket", &photo("galaxies.jpg"), "--keep-photos"]).ok();
+    assert!(
+        plain - before <= 2 * (2 * 512 + 200),
+        "{} bytes for two shots",
+        plain - before
+    );
+    bench
+        .run(["learn", "rocket", &photo("galaxies.jpg"), "--keep-photos"])
+        .ok();
     let kept = std::fs::metadata(&file).unwrap().len();
-    assert!(kept - plain > 2 * (2 * 512 + 200), "{} bytes for a kept photo", kept - plain);
+    assert!(
+        kept - plain > 2 * (2 * 512 + 200),
+        "{} bytes for a kept photo",
+        kept - plain
+    );
 }
 
 #[test]
 fn heads_are_chosen_exchanged_and_measured() {
     let bench = taught();
-    bench.run(["learn", "cat", &photo("cat.jpg"), "--head", "clip-adapter", "--alpha", "0.4"]).ok();
-    let told = bench.run(["learn", "rocket", &photo("rocket.jpg"), "--json"]).ok().json();
-    assert_eq!(told[0]["head"], "clip-adapter", "the head stays until another is chosen");
-    let line = |bench: &Bench| bench.run(["classify", &photo("cat.jpg"), "--json"]).ok().json()[0]["top"].clone();
+    bench
+        .run([
+            "learn",
+            "cat",
+            &photo("cat.jpg"),
+            "--head",
+            "clip-adapter",
+            "--alpha",
+            "0.4",
+        ])
+        .ok();
+    let told = bench
+        .run(["learn", "rocket", &photo("rocket.jpg"), "--json"])
+        .ok()
+        .json();
+    assert_eq!(
+        told[0]["head"], "clip-adapter",
+        "the head stays until another is chosen"
+    );
+    let line = |bench: &Bench| {
+        bench
+            .run(["classify", &photo("cat.jpg"), "--json"])
+            .ok()
+            .json()[0]["top"]
+            .clone()
+    };
     let before = line(&bench);
     bench.run(["head", "export", "head.safetensors"]).ok();
     bench.run(["forget", "rocket"]).ok();
     bench.run(["head", "import", "head.safetensors"]).ok();
     assert_eq!(line(&bench), before);
-    let wrong = bench.run(["learn", "cat", &photo("galaxies.jpg"), "--head", "clip-adaptor"]);
-    assert!(wrong.status != 0 && wrong.err.contains("clip-adapter"), "{}", wrong.err);
+    let wrong = bench.run([
+        "learn",
+        "cat",
+        &photo("galaxies.jpg"),
+        "--head",
+        "clip-adaptor",
+    ]);
+    assert!(
+        wrong.status != 0 && wrong.err.contains("clip-adapter"),
+        "{}",
+        wrong.err
+    );
     bench.write("bad.safetensors", b"nonsense");
     assert_eq!(bench.run(["head", "import", "bad.safetensors"]).status, 1);
 }
@@ -199,7 +392,11 @@ fn a_classifier_of_another_model_is_refused() {
     let strange = repository("tests/golden/tiny-v1.ecclass");
     let run = bench.run(["learn", "cat", &photo("cat.jpg"), "--classifier", &strange]);
     assert_eq!(run.status, 1);
-    assert!(run.err.contains("space") && run.err.contains("--model"), "{}", run.err);
+    assert!(
+        run.err.contains("space") && run.err.contains("--model"),
+        "{}",
+        run.err
+    );
 }
 
 #[cfg(unix)]
@@ -209,12 +406,25 @@ fn an_interrupt_leaves_the_old_classifier() {
     let file = bench.path(".local/share/edgeclip/default.ecclass");
     let before = std::fs::read(&file).unwrap();
     let photos = repository("examples/photos");
-    let mut child = bench.program().args(["learn", "cat", &photos, "--views", "12", "--threads", "1"]).spawn().unwrap();
+    let mut child = bench
+        .program()
+        .args(["learn", "cat", &photos, "--views", "12", "--threads", "1"])
+        .spawn()
+        .unwrap();
     std::thread::sleep(std::time::Duration::from_millis(400));
     let pid = child.id().to_string();
-    std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap();
-    assert!(!child.wait().unwrap().success(), "ended before it was interrupted: use more views");
+    std::process::Command::new("kill")
+        .args(["-INT", &pid])
+        .status()
+        .unwrap();
+    assert!(
+        !child.wait().unwrap().success(),
+        "ended before it was interrupted: use more views"
+    );
     assert_eq!(std::fs::read(&file).unwrap(), before);
-    let shots = bench.run(["classes", "list", "--shots", "--json"]).ok().json();
+    let shots = bench
+        .run(["classes", "list", "--shots", "--json"])
+        .ok()
+        .json();
     assert_eq!(shots.len(), 1);
 }

@@ -66,7 +66,9 @@ impl Moments {
         let seen = counts.iter().filter(|c| **c > 0).count();
         let mut means = Array2::zeros((k, x.ncols()));
         for (row, class) in x.rows().into_iter().zip(y) {
-            means.row_mut(*class).scaled_add(1.0 / counts[*class] as f64, &row);
+            means
+                .row_mut(*class)
+                .scaled_add(1.0 / counts[*class] as f64, &row);
         }
         let centre = means.sum_axis(Axis(0)) / seen.max(1) as f64;
         for (mut mean, count) in means.rows_mut().into_iter().zip(&counts) {
@@ -75,12 +77,20 @@ impl Moments {
             }
         }
         let spare = y.len().saturating_sub(seen) as f64;
-        Self { counts, seen, centre, means, spare, between: 0.5 / (1.0 + spare) }
+        Self {
+            counts,
+            seen,
+            centre,
+            means,
+            spare,
+            between: 0.5 / (1.0 + spare),
+        }
     }
 
     /// What the regularised scatter of `n` shots is divided by.
     fn freedom(&self, n: usize, d: usize) -> f64 {
-        (self.spare + 2.0 * self.between * (self.seen as f64 - 1.0)).max(0.5) * (1.0 + RIDGE * d as f64 / n as f64)
+        (self.spare + 2.0 * self.between * (self.seen as f64 - 1.0)).max(0.5)
+            * (1.0 + RIDGE * d as f64 / n as f64)
     }
 
     /// Within-class scatter plus `between` times that of the means, weighted by their shots.
@@ -114,17 +124,38 @@ impl Discriminant {
         let freedom = moments.freedom(n, d);
         let precision = linalg::solve_spd(regular, Array2::eye(d))? * freedom;
         let through = moments.means.dot(&precision);
-        let lengths: Vec<f64> = through.rows().into_iter().zip(moments.means.rows()).map(|(a, b)| a.dot(&b)).collect();
-        let classes = Classes { through, lengths, freedom, moments };
+        let lengths: Vec<f64> = through
+            .rows()
+            .into_iter()
+            .zip(moments.means.rows())
+            .map(|(a, b)| a.dot(&b))
+            .collect();
+        let classes = Classes {
+            through,
+            lengths,
+            freedom,
+            moments,
+        };
         let held_out = classes.held_out(x, y, &precision);
-        let Classes { through: mut weights, lengths, moments, .. } = classes;
+        let Classes {
+            through: mut weights,
+            lengths,
+            moments,
+            ..
+        } = classes;
         let mut bias = Array1::zeros(k);
         for class in 0..k {
             let drawn = shrink(moments.counts[class] as f64);
             weights.row_mut(class).mapv_inplace(|v| v * drawn);
             bias[class] = -0.5 * drawn * drawn * lengths[class];
         }
-        Some(Self { weights, bias, centre: moments.centre, counts: moments.counts, held_out })
+        Some(Self {
+            weights,
+            bias,
+            centre: moments.centre,
+            counts: moments.counts,
+            held_out,
+        })
     }
 }
 
@@ -157,7 +188,13 @@ impl Classes {
     /// `scores` are x·Σ⁻¹μ_k, `length` is x·Σ⁻¹x, `between` are μ_own·Σ⁻¹μ_k. Without x, μ_own moves
     /// by −(x − μ_own)/(n − 1), the centre by a share of that, and the scatter loses
     /// n/(n − 1) (x − μ_own)(x − μ_own)ᵀ; the shrinkage constants stay.
-    fn without(&self, own: usize, scores: ArrayView1<'_, f64>, length: f64, between: ArrayView1<'_, f64>) -> Array1<f32> {
+    fn without(
+        &self,
+        own: usize,
+        scores: ArrayView1<'_, f64>,
+        length: f64,
+        between: ArrayView1<'_, f64>,
+    ) -> Array1<f32> {
         let counts = &self.moments.counts;
         let n = counts[own] as f64;
         let step = 1.0 / (n - 1.0);
@@ -171,11 +208,22 @@ impl Classes {
             if counts[k] == 0 {
                 return 0.0;
             }
-            let moved = if k == own { to_centre - step } else { to_centre };
+            let moved = if k == own {
+                to_centre - step
+            } else {
+                to_centre
+            };
             let off_k = scores[k] - between[k];
             let off_v = off_k + moved * off_off;
-            let product = scores[k] + moved * off_x + to_centre * off_k + to_centre * moved * off_off + gain * off_u * off_v;
-            let length_k = self.lengths[k] + 2.0 * moved * off_k + moved * moved * off_off + gain * off_v * off_v;
+            let product = scores[k]
+                + moved * off_x
+                + to_centre * off_k
+                + to_centre * moved * off_off
+                + gain * off_u * off_v;
+            let length_k = self.lengths[k]
+                + 2.0 * moved * off_k
+                + moved * moved * off_off
+                + gain * off_v * off_v;
             let drawn = shrink(if k == own { n - 1.0 } else { counts[k] as f64 });
             (drawn * product - 0.5 * drawn * drawn * length_k) as f32
         })
@@ -210,7 +258,10 @@ mod tests {
             let expected = without(&x, &y, k, out);
             for (class, expected) in expected.iter().enumerate() {
                 let found = f64::from(whole.held_out[[out, class]]);
-                assert!((found - expected).abs() < 1e-4 * (1.0 + expected.abs()), "{out} {class}: {found} {expected}");
+                assert!(
+                    (found - expected).abs() < 1e-4 * (1.0 + expected.abs()),
+                    "{out} {class}: {found} {expected}"
+                );
             }
         }
     }

@@ -21,8 +21,17 @@ fn tries(middle: f64, reach: f64, count: i32) -> impl Iterator<Item = f64> {
 }
 
 /// Chooses the offset for names that no shot speaks for; leaves it where there are none.
-pub(super) fn place_idle_names(mix: &mut Mix, evidence: &Evidence<'_>, shots: &Shots<'_>, middle: f64) {
-    let spoken_for = evidence.named.iter().zip(&evidence.seen).any(|(n, s)| *n && *s);
+pub(super) fn place_idle_names(
+    mix: &mut Mix,
+    evidence: &Evidence<'_>,
+    shots: &Shots<'_>,
+    middle: f64,
+) {
+    let spoken_for = evidence
+        .named
+        .iter()
+        .zip(&evidence.seen)
+        .any(|(n, s)| *n && *s);
     if !evidence.is_half_named() || (spoken_for && !evidence.has_idle_names()) {
         return;
     }
@@ -62,13 +71,19 @@ impl Sides {
         let inside = shots.inside(i);
         mix.scores(evidence, i, ArrayView1::from(&inside), &biases, &mut scores);
         let own = evidence.labels[i];
-        Self { named, unnamed, unnamed_without: side(&scores, false, Some(own)), weight: evidence.weights[i] }
+        Self {
+            named,
+            unnamed,
+            unnamed_without: side(&scores, false, Some(own)),
+            weight: evidence.weights[i],
+        }
     }
 
     /// −log of the share of the unnamed side as it is, and of the named side with the class struck out.
     fn loss(&self, offset: f64) -> f64 {
         let both = |unnamed: f64| log_sum([self.named, unnamed + offset].into_iter());
-        self.weight * (both(self.unnamed) - self.unnamed - offset + both(self.unnamed_without) - self.named)
+        self.weight
+            * (both(self.unnamed) - self.unnamed - offset + both(self.unnamed_without) - self.named)
     }
 }
 
@@ -122,9 +137,17 @@ fn gap(mix: &Mix, evidence: &Evidence<'_>, shots: &Shots<'_>, scores: &[Vec<f64>
         softmax(&mut p);
         let right = (0..p.len()).all(|k| k == own || p[k] < p[own]);
         let named = evidence.named[own];
-        let curve = if named { CURVE * mix.strength / STRENGTH } else { CURVE };
+        let curve = if named {
+            CURVE * mix.strength / STRENGTH
+        } else {
+            CURVE
+        };
         // With the shot back, its class errs a little less.
-        let learned = if evidence.checked[i] { shots.left(i).max(0.5) / shots.count(i) } else { 1.0 };
+        let learned = if evidence.checked[i] {
+            shots.left(i).max(0.5) / shots.count(i)
+        } else {
+            1.0
+        };
         let e = (1.0 - 0.5 * (f64::from(u8::from(right)) + p[own])) * learned.powf(curve);
         let (sum, weight) = &mut error[usize::from(named)];
         *sum += evidence.weights[i] * e;

@@ -78,7 +78,11 @@ enum Part {
 impl Mix {
     pub(super) fn fit(evidence: &Evidence<'_>) -> Self {
         let k = evidence.named.len();
-        let mut mix = Self { values: vec![0.0; 5 + k], strength: STRENGTH, loss_of_names: None };
+        let mut mix = Self {
+            values: vec![0.0; 5 + k],
+            strength: STRENGTH,
+            loss_of_names: None,
+        };
         let mut prior = vec![0.0; 5 + k];
         (prior[1], prior[2], prior[3]) = (STRENGTH.ln(), STRENGTH.ln(), MEAN_C);
         prior[4] = evidence.best_name();
@@ -89,10 +93,16 @@ impl Mix {
             mix.minimise(evidence, &prior, Part::Names);
             let loss = mix.loss_of_names(evidence, &named);
             let weight = |all: &[usize]| all.iter().map(|i| evidence.weights[*i]).sum::<f64>();
-            let checked: Vec<usize> = named.iter().copied().filter(|i| evidence.checked[*i]).collect();
+            let checked: Vec<usize> = named
+                .iter()
+                .copied()
+                .filter(|i| evidence.checked[*i])
+                .collect();
             let unchecked = 1.0 - weight(&checked) / weight(&named);
             mix.loss_of_names = Some(loss);
-            mix.strength = STRENGTH * (LOSS_FACTOR * loss).sqrt().clamp(LEAST, 1.0) * (1.0 - UNCHECKED * unchecked);
+            mix.strength = STRENGTH
+                * (LOSS_FACTOR * loss).sqrt().clamp(LEAST, 1.0)
+                * (1.0 - UNCHECKED * unchecked);
         }
         prior[1] = mix.strength.ln();
         (mix.values[1], mix.values[2]) = (prior[1], prior[2]);
@@ -128,24 +138,59 @@ impl Mix {
     pub(super) fn biases(&self, evidence: &Evidence<'_>) -> Vec<f64> {
         let given = &self.values[5..];
         let seen = evidence.seen.iter().filter(|s| **s).count().max(1) as f64;
-        let sum: f64 = given.iter().zip(&evidence.seen).filter(|(_, s)| **s).map(|(b, _)| b).sum();
+        let sum: f64 = given
+            .iter()
+            .zip(&evidence.seen)
+            .filter(|(_, s)| **s)
+            .map(|(b, _)| b)
+            .sum();
         // Beside names without shots, whose bias is 0, only differences may be learned.
-        let shift = if evidence.has_idle_names() { sum / seen } else { 0.0 };
+        let shift = if evidence.has_idle_names() {
+            sum / seen
+        } else {
+            0.0
+        };
         (0..given.len())
             .map(|k| {
-                let own = if evidence.seen[k] { given[k] - shift } else { 0.0 };
-                own + if evidence.named[k] { 0.0 } else { self.values[4] }
+                let own = if evidence.seen[k] {
+                    given[k] - shift
+                } else {
+                    0.0
+                };
+                own + if evidence.named[k] {
+                    0.0
+                } else {
+                    self.values[4]
+                }
             })
             .collect()
     }
 
     /// Scores of shot `i`, whose discriminant gives `photos`, written over `out`.
-    pub(super) fn scores(&self, evidence: &Evidence<'_>, i: usize, photos: ArrayView1<'_, f32>, biases: &[f64], out: &mut [f64]) {
+    pub(super) fn scores(
+        &self,
+        evidence: &Evidence<'_>,
+        i: usize,
+        photos: ArrayView1<'_, f32>,
+        biases: &[f64],
+        out: &mut [f64],
+    ) {
         self.add_up(evidence, i, photos, biases, 1.0, out);
     }
 
-    fn add_up(&self, evidence: &Evidence<'_>, i: usize, photos: ArrayView1<'_, f32>, biases: &[f64], use_photos: f64, out: &mut [f64]) {
-        let (named, unnamed) = (use_photos * self.photos(true), use_photos * self.photos(false));
+    fn add_up(
+        &self,
+        evidence: &Evidence<'_>,
+        i: usize,
+        photos: ArrayView1<'_, f32>,
+        biases: &[f64],
+        use_photos: f64,
+        out: &mut [f64],
+    ) {
+        let (named, unnamed) = (
+            use_photos * self.photos(true),
+            use_photos * self.photos(false),
+        );
         for (k, out) in out.iter_mut().enumerate() {
             let strength = if evidence.named[k] { named } else { unnamed };
             *out = strength * f64::from(photos[k]) + biases[k];
@@ -163,7 +208,14 @@ impl Mix {
         let (mut loss, mut weight) = (0.0, 0.0);
         let mut scores = vec![0.0; evidence.named.len()];
         for &i in named {
-            self.add_up(evidence, i, evidence.photos.row(i), &biases, 0.0, &mut scores);
+            self.add_up(
+                evidence,
+                i,
+                evidence.photos.row(i),
+                &biases,
+                0.0,
+                &mut scores,
+            );
             evidence.strike_unnamed(&mut scores);
             let own = scores[evidence.labels[i]];
             loss += evidence.weights[i] * (softmax(&mut scores) - own);
@@ -174,17 +226,31 @@ impl Mix {
     }
 
     fn minimise(&mut self, evidence: &Evidence<'_>, prior: &[f64], part: Part) {
-        let stop = Stop { steps: 60, gradient: 1e-9, fall: 1e-7 };
+        let stop = Stop {
+            steps: 60,
+            gradient: 1e-9,
+            fall: 1e-7,
+        };
         let mut x = self.values.clone();
         lbfgs(&mut x, stop, &mut |x: &[f64], gradient: &mut [f64]| {
-            let at = Self { values: x.to_vec(), strength: self.strength, loss_of_names: None };
+            let at = Self {
+                values: x.to_vec(),
+                strength: self.strength,
+                loss_of_names: None,
+            };
             at.objective(evidence, prior, part, gradient)
         });
         self.values = x;
     }
 
     /// −log posterior, with its gradient.
-    fn objective(&self, evidence: &Evidence<'_>, prior: &[f64], part: Part, gradient: &mut [f64]) -> f64 {
+    fn objective(
+        &self,
+        evidence: &Evidence<'_>,
+        prior: &[f64],
+        part: Part,
+        gradient: &mut [f64],
+    ) -> f64 {
         gradient.fill(0.0);
         let k = evidence.named.len();
         let use_photos = if part == Part::Names { 0.0 } else { 1.0 };
@@ -208,20 +274,40 @@ impl Mix {
             for (j, p) in scores.iter_mut().enumerate() {
                 *p *= weight;
                 sums[j] += *p;
-                gradient[if evidence.named[j] { 1 } else { 2 }] += use_photos * *p * f64::from(photos[j]);
+                gradient[if evidence.named[j] { 1 } else { 2 }] +=
+                    use_photos * *p * f64::from(photos[j]);
             }
             if let Some(names) = &evidence.names {
-                gradient[0] += names.row(i).iter().zip(&scores).map(|(z, p)| p * f64::from(*z)).sum::<f64>();
+                gradient[0] += names
+                    .row(i)
+                    .iter()
+                    .zip(&scores)
+                    .map(|(z, p)| p * f64::from(*z))
+                    .sum::<f64>();
             }
         }
         gradient[0] *= self.names();
         gradient[1] *= self.photos(true);
         gradient[2] *= self.photos(false);
         gradient[3] = sums.iter().zip(&evidence.lean).map(|(p, c)| p * c).sum();
-        gradient[4] = sums.iter().zip(&evidence.named).filter(|(_, named)| !**named).map(|(p, _)| p).sum();
+        gradient[4] = sums
+            .iter()
+            .zip(&evidence.named)
+            .filter(|(_, named)| !**named)
+            .map(|(p, _)| p)
+            .sum();
         let seen = evidence.seen.iter().filter(|s| **s).count().max(1) as f64;
-        let over_seen: f64 = sums.iter().zip(&evidence.seen).filter(|(_, s)| **s).map(|(p, _)| p).sum();
-        let shift = if evidence.has_idle_names() { over_seen / seen } else { 0.0 };
+        let over_seen: f64 = sums
+            .iter()
+            .zip(&evidence.seen)
+            .filter(|(_, s)| **s)
+            .map(|(p, _)| p)
+            .sum();
+        let shift = if evidence.has_idle_names() {
+            over_seen / seen
+        } else {
+            0.0
+        };
         for j in (0..k).filter(|j| evidence.seen[*j]) {
             gradient[5 + j] = sums[j] - shift;
         }
@@ -244,7 +330,10 @@ impl Mix {
 impl Evidence<'_> {
     /// Names without shots, beside classes with shots.
     pub(super) fn has_idle_names(&self) -> bool {
-        self.named.iter().zip(&self.seen).any(|(named, seen)| *named && !*seen)
+        self.named
+            .iter()
+            .zip(&self.seen)
+            .any(|(named, seen)| *named && !*seen)
     }
 
     /// Whether there are classes of both kinds.
@@ -282,7 +371,8 @@ mod tests {
     fn the_gradient_is_that_of_finite_differences() {
         let (n, k) = (11, 5);
         let mut random = Random::new(3);
-        let mut matrix = || Array2::from_shape_simple_fn((n, k), || (4.0 * random.uniform() - 2.0) as f32);
+        let mut matrix =
+            || Array2::from_shape_simple_fn((n, k), || (4.0 * random.uniform() - 2.0) as f32);
         let photos = matrix();
         let labels: Vec<usize> = (0..n).map(|i| i % 4).collect();
         let mut evidence = Evidence {
@@ -300,7 +390,11 @@ mod tests {
             for part in [Part::Names, Part::Whole] {
                 let prior = [0.0, -2.5, -2.0, 0.25, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0];
                 let values = vec![0.1, -1.0, -0.5, 0.4, 0.7, 0.2, -0.1, 0.3, 0.05, 0.0];
-                let mix = |values: Vec<f64>| Mix { values, strength: 0.08, loss_of_names: None };
+                let mix = |values: Vec<f64>| Mix {
+                    values,
+                    strength: 0.08,
+                    loss_of_names: None,
+                };
                 let mut gradient = vec![0.0; 10];
                 mix(values.clone()).objective(&evidence, &prior, part, &mut gradient);
                 let mut unused = vec![0.0; 10];
@@ -311,7 +405,11 @@ mod tests {
                         mix(moved).objective(&evidence, &prior, part, &mut unused)
                     };
                     let slope = (at(1e-5) - at(-1e-5)) / 2e-5;
-                    assert!((slope - gradient[j]).abs() < 1e-6, "{j}: {slope} {}", gradient[j]);
+                    assert!(
+                        (slope - gradient[j]).abs() < 1e-6,
+                        "{j}: {slope} {}",
+                        gradient[j]
+                    );
                 }
             }
         }

@@ -18,10 +18,10 @@ mod mix;
 
 use ndarray::{Array1, Array2, Axis};
 
-use super::linalg::{unit_rows, widen};
-use super::linear::Linear;
 use super::Support;
 use super::held_out::HeldOutScores;
+use super::linalg::{unit_rows, widen};
+use super::linear::Linear;
 use crate::error::{Error, Result};
 
 use discriminant::{Discriminant, KAPPA};
@@ -73,7 +73,12 @@ impl Shots<'_> {
     /// a class's only shot, what a second one would score on average.
     fn expected(&self, evidence: &Evidence<'_>, i: usize, boost: f64) -> Vec<f32> {
         if evidence.checked[i] {
-            return evidence.photos.row(i).iter().map(|s| (f64::from(*s) * (1.0 + boost)) as f32).collect();
+            return evidence
+                .photos
+                .row(i)
+                .iter()
+                .map(|s| (f64::from(*s) * (1.0 + boost)) as f32)
+                .collect();
         }
         let mut scores = self.inside(i);
         let own = self.labels[i];
@@ -88,9 +93,17 @@ pub(super) fn learn(support: &Support<'_>) -> Result<Auto> {
     let (x, labels, burst_of) = merged(support);
     let k = support.classes();
     let discriminant = Discriminant::fit(&x, &labels, k).ok_or_else(|| {
-        Error::invalid("shots", "features that have no covariance", "finite features of unit length")
+        Error::invalid(
+            "shots",
+            "features that have no covariance",
+            "finite features of unit length",
+        )
     })?;
-    let shots = Shots { x: &x, labels: &labels, discriminant: &discriminant };
+    let shots = Shots {
+        x: &x,
+        labels: &labels,
+        discriminant: &discriminant,
+    };
     let named: Vec<bool> = (0..k).map(|class| support.has_text(class)).collect();
     let names = Names::of(support, &named, &x, &discriminant.centre);
     let seen: Vec<bool> = discriminant.counts.iter().map(|n| *n > 0).collect();
@@ -100,7 +113,10 @@ pub(super) fn learn(support: &Support<'_>) -> Result<Auto> {
         photos: &discriminant.held_out,
         lean: names.as_ref().map_or(vec![0.0; k], |n| n.lean.clone()),
         labels: &labels,
-        weights: labels.iter().map(|y| per_class / discriminant.counts[*y] as f64).collect(),
+        weights: labels
+            .iter()
+            .map(|y| per_class / discriminant.counts[*y] as f64)
+            .collect(),
         checked: labels.iter().map(|y| discriminant.counts[*y] > 1).collect(),
         named,
         seen,
@@ -110,7 +126,11 @@ pub(super) fn learn(support: &Support<'_>) -> Result<Auto> {
     kinds::place_idle_names(&mut mix, &evidence, &shots, evidence.best_name());
     kinds::be_fair(&mut mix, &evidence, &shots, boost);
     let held_out = held_out(support, &evidence, &mix, &burst_of);
-    let curve = if evidence.names.is_some() && !evidence.is_half_named() { CURVE * mix.strength / STRENGTH } else { CURVE };
+    let curve = if evidence.names.is_some() && !evidence.is_half_named() {
+        CURVE * mix.strength / STRENGTH
+    } else {
+        CURVE
+    };
     Ok(Auto {
         linear: linear(&mix, &evidence, &discriminant, names.as_ref(), boost)?,
         held_out,
@@ -119,7 +139,6 @@ pub(super) fn learn(support: &Support<'_>) -> Result<Auto> {
         words: words(&mix, &evidence, &discriminant),
     })
 }
-
 
 /// One row a burst, its mean at unit length; the class of each, and the row of each shot.
 fn merged(support: &Support<'_>) -> (Array2<f64>, Vec<usize>, Vec<usize>) {
@@ -157,7 +176,12 @@ struct Names {
 }
 
 impl Names {
-    fn of(support: &Support<'_>, named: &[bool], x: &Array2<f64>, centre: &Array1<f64>) -> Option<Self> {
+    fn of(
+        support: &Support<'_>,
+        named: &[bool],
+        x: &Array2<f64>,
+        centre: &Array1<f64>,
+    ) -> Option<Self> {
         let count = named.iter().filter(|n| **n).count();
         if count == 0 {
             return None;
@@ -172,11 +196,19 @@ impl Names {
             }
         }
         let mut scores = Array2::zeros((x.nrows(), named.len()));
-        for (rows, mut part) in x.axis_chunks_iter(Axis(0), 256).zip(scores.axis_chunks_iter_mut(Axis(0), 256)) {
+        for (rows, mut part) in x
+            .axis_chunks_iter(Axis(0), 256)
+            .zip(scores.axis_chunks_iter_mut(Axis(0), 256))
+        {
             part.assign(&rows.dot(&weights.t()).mapv(|v| v as f32));
         }
         let lean = weights.dot(centre).iter().map(|v| -v).collect();
-        Some(Self { weights, middle, scores, lean })
+        Some(Self {
+            weights,
+            middle,
+            scores,
+            lean,
+        })
     }
 }
 
@@ -190,14 +222,28 @@ fn boost(evidence: &Evidence<'_>, shots: &Shots<'_>) -> f64 {
     ONE_LESS * sum / weight
 }
 
-fn linear(mix: &Mix, evidence: &Evidence<'_>, found: &Discriminant, names: Option<&Names>, boost: f64) -> Result<Linear> {
+fn linear(
+    mix: &Mix,
+    evidence: &Evidence<'_>,
+    found: &Discriminant,
+    names: Option<&Names>,
+    boost: f64,
+) -> Result<Linear> {
     let mut weights = found.weights.clone();
     let biases = mix.biases(evidence);
     let mut bias = Vec::with_capacity(biases.len());
     for (k, mut row) in weights.rows_mut().into_iter().enumerate() {
-        let boost = if evidence.named[k] { boost * mix.strength / STRENGTH } else { boost };
+        let boost = if evidence.named[k] {
+            boost * mix.strength / STRENGTH
+        } else {
+            boost
+        };
         let strength = mix.photos(evidence.named[k]) * (1.0 + boost);
-        bias.push(strength * (found.bias[k] - row.dot(&found.centre)) + biases[k] + mix.lean() * evidence.lean[k]);
+        bias.push(
+            strength * (found.bias[k] - row.dot(&found.centre))
+                + biases[k]
+                + mix.lean() * evidence.lean[k],
+        );
         row *= strength;
         if let Some(names) = names {
             row.scaled_add(mix.names(), &names.weights.row(k));
@@ -207,23 +253,42 @@ fn linear(mix: &Mix, evidence: &Evidence<'_>, found: &Discriminant, names: Optio
 }
 
 /// Scores of each shot by the mix that did not see its burst; none where nothing is left to say.
-fn held_out(support: &Support<'_>, evidence: &Evidence<'_>, mix: &Mix, burst_of: &[usize]) -> HeldOutScores {
+fn held_out(
+    support: &Support<'_>,
+    evidence: &Evidence<'_>,
+    mix: &Mix,
+    burst_of: &[usize],
+) -> HeldOutScores {
     let biases = mix.biases(evidence);
     let mut row = vec![0.0; biases.len()];
     let mut scores = Array2::zeros((evidence.labels.len(), biases.len()));
     for i in 0..evidence.labels.len() {
         mix.scores(evidence, i, evidence.photos.row(i), &biases, &mut row);
-        scores.row_mut(i).iter_mut().zip(&row).for_each(|(to, from)| *to = *from as f32);
+        scores
+            .row_mut(i)
+            .iter_mut()
+            .zip(&row)
+            .for_each(|(to, from)| *to = *from as f32);
     }
-    let judged = (0..evidence.labels.len()).map(|i| evidence.checked[i] || evidence.named[evidence.labels[i]]);
+    let judged = (0..evidence.labels.len())
+        .map(|i| evidence.checked[i] || evidence.named[evidence.labels[i]]);
     HeldOutScores::of_bursts(support, scores, judged.collect(), burst_of)
 }
 
 /// What was chosen and why, for people.
 fn words(mix: &Mix, evidence: &Evidence<'_>, found: &Discriminant) -> Vec<String> {
     let shots = evidence.labels.len();
-    let views = if shots == 1 { "1 view".to_owned() } else { format!("{shots} views") };
-    let alone = evidence.seen.iter().zip(&found.counts).filter(|(seen, n)| **seen && **n == 1).count();
+    let views = if shots == 1 {
+        "1 view".to_owned()
+    } else {
+        format!("{shots} views")
+    };
+    let alone = evidence
+        .seen
+        .iter()
+        .zip(&found.counts)
+        .filter(|(seen, n)| **seen && **n == 1)
+        .count();
     let mut words = Vec::new();
     words.push(match mix.loss_of_names {
         None if evidence.names.is_none() => {
@@ -246,8 +311,15 @@ fn words(mix: &Mix, evidence: &Evidence<'_>, found: &Discriminant) -> Vec<String
         }
     });
     if alone > 0 {
-        let classes = if alone == 1 { "1 class has" } else { &*format!("{alone} classes have") };
-        words.push(format!("{classes} a single view, which nothing can check: drawn {:.0}% towards the average", 100.0 * KAPPA / (1.0 + KAPPA)));
+        let classes = if alone == 1 {
+            "1 class has"
+        } else {
+            &*format!("{alone} classes have")
+        };
+        words.push(format!(
+            "{classes} a single view, which nothing can check: drawn {:.0}% towards the average",
+            100.0 * KAPPA / (1.0 + KAPPA)
+        ));
     }
     if evidence.is_half_named() {
         words.push("classes without a name were brought level with the named ones".to_owned());
