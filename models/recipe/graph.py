@@ -85,10 +85,15 @@ class Graph:
         onnx.save(model, path)
 
 
-def quantize_rows(table, least_scale=0):
+def int8_steps(table):
+    """For each row the step with which its largest value becomes 127."""
+    peak = np.abs(table).max(axis=tuple(range(1, table.ndim)))
+    return (np.maximum(peak, 1e-12) / 127).astype(np.float32)
+
+
+def quantize_rows(table):
     """A table as int8 with one float scale per row: `table ≈ int8 * scale[:, None]`."""
     table = np.asarray(table, np.float32)
-    peak = np.abs(table).max(axis=tuple(range(1, table.ndim)))
-    scale = np.maximum(np.maximum(peak, 1e-12) / 127, least_scale).astype(np.float32)
+    scale = int8_steps(table)
     shaped = scale.reshape((-1,) + (1,) * (table.ndim - 1))
     return np.clip(np.rint(table / shaped), -127, 127).astype(np.int8), scale

@@ -1,13 +1,12 @@
 """The f32 image encoder to int8, as a file with Quantize and Dequantize nodes (QDQ).
 
 Weights are int8 with one scale per output channel, activations uint8 with one scale per tensor.
-The file reads well in two ways: as it stands, with int8 activations, and with every pair of
-Quantize and Dequantize on activations dropped, so that only the weights are rounded. The head keeps
-float activations: its softmax does not bear rounding.
+The file reads well in two ways: as it stands, with int8 activations, and as edgeclip reads it, with
+every pair of Quantize and Dequantize on activations replaced by the clamp that it implies. The head
+keeps float activations: its softmax does not bear rounding.
 
 Ranges of activations are those with the least squared error over the calibration pictures, but
-never above what ReLU6 gives. Rounding a weight shifts the mean of what comes out; the mean shift is
-computed from the mean input and taken out of the bias.
+never above what ReLU6 gives. How weights are rounded: rounding.py.
 """
 
 import numpy as np
@@ -16,9 +15,15 @@ import onnxruntime
 from onnx import helper, numpy_helper
 
 import accuracy
-from graph import quantize_rows
+import preprocess
+import rounding
+from graph import int8_steps, quantize_rows
 
 BINS = 2048
+SAMPLED = 5  # one value in so many goes into the histogram
+# What lies outside the range is lost in both readings, and photos reach farther than made scenes.
+CLAMP_WEIGHT = 64
+PIXELS = ((0 - preprocess.MEAN) / preprocess.STD, (1 - preprocess.MEAN) / preprocess.STD)  # exact
 
 
 class Model:
@@ -62,27 +67,18 @@ def observe(path, names, inputs, batch=16):
 
 
 class Statistics:
-    """Histogram and mean per channel of one tensor. The first batch sets the width, doubled."""
+    """Histogram of one tensor. The first batch sets the width, doubled."""
 
     def __init__(self, first):
         self.edge = 2 * float(np.abs(first).max())
         self.counts = np.zeros(BINS, np.int64)
-        self.total, self.squares, self.images = 0.0, 0.0, 0
 
     def add(self, values):
-        self.counts += np.histogram(values.clip(-self.edge, self.edge), BINS, (-self.edge, self.edge))[0]
-        self.total = self.total + values.mean(axis=(2, 3), dtype=np.float64).sum(axis=0)
-        self.squares = self.squares + np.square(values).mean(axis=(2, 3), dtype=np.float64).sum(axis=0)
-        self.images += len(values)
-
-    def mean(self):
-        return self.total / self.images
-
-    def root_mean_square(self):
-        return np.sqrt(self.squares / self.images)
+        some = values.reshape(-1)[::SAMPLED].clip(-self.edge, self.edge)
+        self.counts += np.histogram(some, BINS, (-self.edge, self.edge))[0]
 
     def range(self):
-        """The (low, high) of least squared rounding error, low ≤ 0 ≤ high."""
+        """The (low, high) of least squared error, low ≤ 0 ≤ high."""
         centres = (np.arange(BINS) + 0.5) * (2 * self.edge / BINS) - self.edge
         seen = centres[self.counts > 0]
         low, high = min(seen[0], 0.0), max(seen[-1], 0.0)
@@ -95,30 +91,30 @@ class Statistics:
                 step = (b - a) / 255
                 inside = centres.clip(a, b)
                 # Inside the range the error is a uniform one of step²/12; outside, the distance.
-                error = ((centres - inside) ** 2 * self.counts).sum() + step**2 / 12 * self.counts.sum()
+                clamped = ((centres - inside) ** 2 * self.counts).sum()
+                error = CLAMP_WEIGHT * clamped + step**2 / 12 * self.counts.sum()
                 best = min(best, (error, a, b))
         return best[1:]
 
 
-def statistics(path, names, inputs):
-    found = {}
-    for values in observe(path, names, inputs):
-        for name, tensor in values.items():
-            found.setdefault(name, Statistics(tensor)).add(tensor)
-    return found
+def statistics(model, path, pictures):
+    """Of each activation to be rounded, and of what each convolution is given, by its output."""
+    names = model.activations()
+    seen, inputs = {}, {
+        node.output[0]: rounding.Inputs(node, model.constants[node.input[1]].shape[2], seed)
+        for seed, node in enumerate(model.convolutions())
+    }
+    for values in observe(path, names, pictures):
+        for name in names:
+            seen.setdefault(name, Statistics(values[name])).add(values[name])
+        for node in model.convolutions():
+            inputs[node.output[0]].add(values[node.input[0]])
+    return seen, inputs
 
 
 def scale_and_zero(low, high):
     scale = np.float32((high - low) / 255)
     return scale, np.uint8(np.clip(round(-low / float(scale)), 0, 255))
-
-
-def mean_shift(weight, rounded, mean_input, groups):
-    """How far rounding the weights moves each output channel on the mean input."""
-    change = (rounded - weight).sum(axis=(2, 3), dtype=np.float64)  # [out, in / groups]
-    if groups == 1:
-        return change @ mean_input
-    return change[:, 0] * mean_input  # depthwise
 
 
 class QdqWriter:
@@ -142,18 +138,14 @@ class QdqWriter:
             self.nodes.append(helper.make_node(kind, [source] + ends, [target], name=target))
         self.rounded[name] = name + "_dq"
 
-    def weight(self, name, axis, least_scale=0):
-        """Holds the constant `name` as int8; returns its values after rounding and the scales."""
-        values = np.moveaxis(self.constants.pop(name), axis, 0)
-        int8, scale = quantize_rows(values, least_scale)
+    def weight(self, name, axis, int8, scale):
+        """Holds the constant `name` as int8 with one scale per slice of `axis`."""
+        self.constants.pop(name)
         self.constants |= {
-            name + "_q": np.ascontiguousarray(np.moveaxis(int8, 0, axis)),
-            name + "_scale": scale,
+            name + "_q": np.ascontiguousarray(int8), name + "_scale": scale,
             name + "_zero": np.zeros(len(scale), np.int8),
         }
         self.dequantize(name, axis)
-        back = int8 * scale.reshape((-1,) + (1,) * (values.ndim - 1))
-        return np.moveaxis(back, 0, axis), scale
 
     def bias(self, name, values, scale):
         """Biases are int32 in steps of input scale times weight scale, as int8 kernels add them."""
@@ -170,15 +162,20 @@ class QdqWriter:
         self.nodes.append(helper.make_node("DequantizeLinear", inputs, [name + "_dq"], name=name + "_dq", axis=axis))
         self.rounded[name] = name + "_dq"
 
-    def convolution(self, node, mean_input):
+    def convolution(self, node, inputs):
         source, weight_name, bias_name = node.input
-        groups = next(a.i for a in node.attribute if a.name == "group")
         weight, bias = self.constants[weight_name], self.constants[bias_name]
         # Some channels are dead, with weights near 0: their bias must still fit into an int32.
-        least_scale = np.abs(bias) / (self.scales[source] * 2**30)
-        rounded, scale = self.weight(weight_name, 0, least_scale)
-        bias = bias - mean_shift(weight, rounded, mean_input, groups)
-        self.bias(bias_name, bias, self.scales[source] * scale)
+        scale = np.maximum(int8_steps(weight), np.abs(bias) / (self.scales[source] * 2**30))
+        int8 = inputs.round(weight, scale, self.scales[source] ** 2 / 12)
+        self.weight(weight_name, 0, int8, scale)
+        change = int8 * scale.reshape(-1, 1, 1, 1).astype(np.float64) - weight
+        self.bias(bias_name, bias - inputs.mean_shift(change), self.scales[source] * scale)
+
+    def product(self, name, axis):
+        """The head's weights, to nearest: they add next to nothing."""
+        int8, scale = quantize_rows(np.moveaxis(self.constants[name], axis, 0))
+        self.weight(name, axis, np.moveaxis(int8, 0, axis), scale)
 
     def copy(self, node):
         fresh = onnx.NodeProto()
@@ -201,37 +198,38 @@ class QdqWriter:
 def quantize(path, inputs, target):
     """Writes the int8 form of the encoder at `path`, calibrated on `inputs`."""
     model = Model(path)
-    names = model.activations()
-    seen = statistics(path, names, inputs)
+    seen, given = statistics(model, path, inputs)
     writer = QdqWriter(model)
-    writer.pair("pixel_values", seen["pixel_values"].range())
+    writer.pair("pixel_values", PIXELS)
     for node in model.nodes:
         if node.op_type == "Conv":
-            writer.convolution(node, seen[node.input[0]].mean())
+            writer.convolution(node, given[node.output[0]])
         elif node.op_type in ("Gemm", "MatMul") and node.input[1] in model.constants:
-            writer.weight(node.input[1], 0 if node.op_type == "Gemm" else 1)
+            writer.product(node.input[1], 0 if node.op_type == "Gemm" else 1)
         writer.copy(node)
         output = node.output[0]
-        if output in seen and output != "pixel_values":
+        if output in seen:
             writer.pair(output, seen[output].range())
     writer.save(target)
 
 
 def without_activation_rounding(path, target):
-    """The same file with the Quantize and Dequantize pairs on activations taken out."""
+    """The same file with every pair on an activation replaced by its clamp, as edgeclip reads it."""
     proto = onnx.load(path)
+    values = {c.name: numpy_helper.to_array(c) for c in proto.graph.initializer}
     sources = {n.output[0]: n.input[0] for n in proto.graph.node if n.op_type == "QuantizeLinear"}
-    bypass = {
-        n.output[0]: sources[n.input[0]]
-        for n in proto.graph.node
-        if n.op_type == "DequantizeLinear" and n.input[0] in sources
-    }
-    kept = [n for n in proto.graph.node if n.output[0] not in sources and n.output[0] not in bypass]
-    for node in kept:
-        for i, name in enumerate(node.input):
-            node.input[i] = bypass.get(name, name)
+    nodes = []
+    for node in proto.graph.node:
+        name = node.output[0]
+        if node.op_type == "DequantizeLinear" and node.input[0] in sources:
+            scale, zero = (float(values[end]) for end in node.input[1:])
+            bounds = {f"{name}_low": -zero * scale, f"{name}_high": (255 - zero) * scale}
+            proto.graph.initializer.extend(numpy_helper.from_array(np.float32(v), n) for n, v in bounds.items())
+            node = helper.make_node("Clip", [sources[node.input[0]], *bounds], [name], name=name)
+        if name not in sources:
+            nodes.append(node)
     del proto.graph.node[:]
-    proto.graph.node.extend(kept)
+    proto.graph.node.extend(nodes)
     onnx.checker.check_model(proto)
     onnx.save(proto, target)
 

@@ -2,10 +2,10 @@
 
 OUT/photos.json       size, and sha256 of the RGB pixels as Pillow decodes them, in row order
 OUT/image_int8.npy    [photos, 512] features of starter/image.onnx as it stands
-OUT/image_weights.npy the same with rounding of activations taken out of the file
+OUT/image_weights.npy the same with every rounding of activations replaced by its clamp
 OUT/image_f32.npy     of starter-f32/image.onnx
-OUT/texts.json        texts, and their token ids in starter and starter-text
-OUT/text_small.npy, OUT/text_exact.npy  [texts, 512]
+OUT/texts.json        texts, and their token ids in starter
+OUT/text_small.npy    [texts, 512], of the small text encoder in starter
 """
 
 import json
@@ -47,11 +47,10 @@ def write_images(work, photos, out):
 
 
 def write_texts(work, out):
-    listed = {"texts": TEXTS}
-    for name, bundle in (("small", "starter"), ("exact", "starter-text")):
-        graph, tokenizer = work / bundle / "text.onnx", work / bundle / "tokenizer.json"
-        np.save(out / f"text_{name}.npy", TextEncoder(graph, tokenizer)(TEXTS, batch=1))
-        listed[name + "_ids"] = [e.ids for e in Tokenizer.from_file(str(tokenizer)).encode_batch(TEXTS)]
+    graph, tokenizer = work / "starter/text.onnx", work / "starter/tokenizer.json"
+    np.save(out / "text_small.npy", TextEncoder(graph, tokenizer)(TEXTS, batch=1))
+    ids = [e.ids for e in Tokenizer.from_file(str(tokenizer)).encode_batch(TEXTS)]
+    listed = {"texts": TEXTS, "small_ids": ids}
     (out / "texts.json").write_text(json.dumps(listed, indent=1, ensure_ascii=False) + "\n", encoding="utf8")
 
 

@@ -1,0 +1,70 @@
+//! The shipped starter beside ONNX Runtime on the same files (models/recipe/reference.py).
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+
+use edgeclip::import::read_npy;
+use edgeclip::text::TextEncoder;
+use edgeclip::{Bundle, Encoder, frame::Decode};
+use ndarray::{Array2, ArrayView1};
+
+fn root(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn golden(name: &str) -> Array2<f32> {
+    read_npy(&std::fs::read(root("tests/golden/starter").join(name)).unwrap()).unwrap()
+}
+
+fn listed(name: &str) -> serde_json::Value {
+    serde_json::from_slice(&std::fs::read(root("tests/golden/starter").join(name)).unwrap())
+        .unwrap()
+}
+
+fn cosine(a: &[f32], b: ArrayView1<'_, f32>) -> f32 {
+    let dot: f32 = a.iter().zip(b).map(|(a, b)| a * b).sum();
+    dot / (a.iter().map(|v| v * v).sum::<f32>() * b.dot(&b)).sqrt()
+}
+
+#[test]
+fn features_are_onnx_runtimes() {
+    let bundle = Bundle::open(&root("models/starter.ecmodel")).unwrap();
+    let mut encoder = Encoder::open(&bundle, 1).unwrap();
+    let [weights, int8, f32] = ["image_weights.npy", "image_int8.npy", "image_f32.npy"].map(golden);
+    for (i, photo) in listed("photos.json").as_array().unwrap().iter().enumerate() {
+        let name = photo["file"].as_str().unwrap();
+        let frame = Decode::default()
+            .load(&root("examples/photos").join(name))
+            .unwrap();
+        let feature = encoder.encode(&frame).unwrap();
+        let to = |m: &Array2<f32>| cosine(feature.values(), m.row(i));
+        println!(
+            "{name}: {:.5} {:.5} {:.5}",
+            to(&weights),
+            to(&int8),
+            to(&f32)
+        );
+        // JPEG decoders differ by a level here and there; PNG pixels are the same to the bit.
+        let least = if name.ends_with("png") { 0.9999 } else { 0.999 };
+        assert!(to(&weights) > least, "{name}: {}", to(&weights));
+        assert!(to(&int8) > 0.99 && to(&f32) > 0.99, "{name}");
+    }
+}
+
+#[test]
+fn tokens_and_text_vectors_are_the_references() {
+    let bundle = Bundle::open(&root("models/starter.ecmodel")).unwrap();
+    let encoder = TextEncoder::open(&bundle).unwrap().unwrap();
+    let expected = listed("texts.json");
+    let texts: Vec<String> = serde_json::from_value(expected["texts"].clone()).unwrap();
+    let ids: Vec<Vec<i64>> = serde_json::from_value(expected["small_ids"].clone()).unwrap();
+    let vectors = encoder.encode(&texts, &mut |_| {}).unwrap();
+    let golden = golden("text_small.npy");
+    for (i, text) in texts.iter().enumerate() {
+        assert_eq!(encoder.token_ids(text).unwrap(), ids[i], "{text:?}");
+        let found = cosine(&vectors[i], golden.row(i));
+        // tract's exponential in softmax is an approximation.
+        assert!(found > 0.999, "{text:?}: {found}");
+    }
+}
