@@ -29,12 +29,19 @@ fn main() -> edgeclip::Result<()> {
     let feature = encoder.encode(&coin)?;
     for (who, classifier) in [("by name", &by_name), ("taught", &taught)] {
         let decision = classifier.decide(&feature, 1)?;
-        println!("{who}: {} ({:.0}%)", decision.answers[0].label, 100.0 * decision.answers[0].p);
+        println!(
+            "{who}: {} ({:.0}%)",
+            decision.answers[0].label,
+            100.0 * decision.answers[0].p
+        );
     }
 
     // Forgetting a shot gives what never learning it would have given, to the bit.
     let mut back = taught.draft();
     back.forget_class(Some("old coin"))?;
-    println!("back to names: {}", back.learn("forgot the coins")?.learned().is_none());
+    println!(
+        "back to names: {}",
+        back.learn("forgot the coins")?.learned().is_none()
+    );
     Ok(())
 }

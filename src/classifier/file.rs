@@ -97,7 +97,7 @@ impl Classifier {
             .section(RECORD, record)
             .section(TEXT, text);
         let lessons = Lessons {
-            settings: self.settings.clone(),
+            settings: self.settings,
             next_shot: self.next_shot,
             note: self.note.clone(),
             shots: self.shots.clone(),

@@ -275,7 +275,7 @@ mod tests {
         let mut scatter = whole.scatter(x, y);
         let ridge = RIDGE * scatter.diag().sum() / n as f64;
         scatter.diag_mut().mapv_inplace(|v| v + ridge);
-        let off = &x.row(out) - &whole.centre - &whole.means.row(y[out]);
+        let off = &x.row(out) - &whole.centre - whole.means.row(y[out]);
         let count = whole.counts[y[out]] as f64;
         for i in 0..d {
             for j in 0..d {
