@@ -18,18 +18,18 @@ say "2. Names alone do not tell old coins and this lawn. On photos of them that 
 for kind in auto clip-adapter; do
   run -q classes add cat "cup of coffee" rocket tripod gravel "old coin" lawn >/dev/null
 done
-run -q eval lesson/rest | sed -n '1,5p'
+run -q eval lesson/rest | sed -n '1,4p'
 
 say "3. Five photos of each are shown. With the default head, auto:"
 kind=auto
 run -q learn --from lesson/learn
 echo
-run -q eval lesson/rest | sed -n '1,5p'
+run -q eval lesson/rest | sed -n '1,4p'
 
 say "   The same with --head clip-adapter:"
 kind=clip-adapter
 run -q learn --from lesson/learn --head clip-adapter >/dev/null
-run -q eval lesson/rest | sed -n '1,5p'
+run -q eval lesson/rest | sed -n '1,4p'
 
 say "4. Photos of something else, and of what was known before:"
 kind=auto

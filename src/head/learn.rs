@@ -5,7 +5,7 @@ use ndarray::{Array1, Array2, ArrayView2};
 use serde::{Deserialize, Serialize};
 
 use super::auto;
-use super::held_out::HeldOutScores;
+use super::held_out::{HeldOutScores, argmax};
 use super::linear::dot;
 use super::softmax::softmax;
 use super::{
@@ -20,6 +20,8 @@ const MOST_ADAPTED: usize = 100;
 /// What the bottleneck must gain on shots left out, in nats and in standard deviations.
 const LEAST_GAIN: f64 = 4.0;
 const SURE: f64 = 3.0;
+/// A class known by its name alone is answered from this probability on.
+pub const LIKELY: f32 = 0.5;
 /// Share of known things that may at most be called unknown, whatever false accepts that costs.
 const MOST_REJECTED: f64 = 0.1;
 
@@ -83,6 +85,11 @@ pub struct Unknown {
     pub zero_point: Vec<f32>,
     /// Below it a feature is unknown.
     pub threshold: f32,
+    /// The same where the best class is known by its name alone: no photo says how well known such
+    /// things are, so only what strange things reach is refused, and what is [not likely](LIKELY).
+    pub by_name: f32,
+    /// K: classes known by their name alone.
+    pub idle: Vec<bool>,
     /// Share of strange things that it lets pass, and of known ones that it turns away, as far as the
     /// shots that were left out tell; none where nothing stood for strange things.
     pub accepts: Option<f32>,
@@ -176,7 +183,12 @@ impl Learned {
             return Some(true);
         }
         let unknown = self.unknown.as_ref()?;
-        Some(self.knownness(feature, scores, classes)? < unknown.threshold)
+        let known = self.knownness(feature, scores, classes)?;
+        let answer = argmax(&scores[..classes]);
+        if unknown.idle[answer] {
+            return Some(known < unknown.by_name || self.probabilities(scores)[answer] < LIKELY);
+        }
+        Some(known < unknown.threshold)
     }
 
     /// Refuses what learning never makes, as a file might hold it.
@@ -207,7 +219,7 @@ impl Learned {
         }
         if let Some(u) = &self.unknown {
             let width = u.zero_point.len();
-            if !u.threshold.is_finite()
+            if u.idle.len() != classes || u.by_name.is_nan() || !u.threshold.is_finite()
                 || (width != 0 && width != dim)
                 || u.zero_point.iter().any(|v| !v.is_finite())
             {
@@ -421,15 +433,21 @@ fn unknown(
     };
     let reject = quantile(&mut known, MOST_REJECTED)?;
     // Where both wishes can be met there is a gap between known and strange: its middle is safest.
-    let threshold = match quantile(&mut strange, 1.0 - false_accept) {
+    let accept = quantile(&mut strange, 1.0 - false_accept);
+    let threshold = match accept {
         Some(accept) if accept < reject => f32::midpoint(accept, reject),
         _ => reject,
     };
+    let by_name = accept.map_or(threshold, |accept| accept.min(threshold));
+    let shots = support.class_weights();
+    let idle = (0..support.classes()).map(|k| shots[k] == 0.0).collect();
     let accepts = (!strange.is_empty()).then(|| 1.0 - below(&strange, threshold));
     let rejects = below(&known, threshold);
     threshold.is_finite().then_some(Unknown {
         zero_point,
         threshold,
+        by_name,
+        idle,
         accepts,
         rejects,
     })
@@ -460,7 +478,8 @@ fn below(values: &[(f32, f64)], threshold: f32) -> f32 {
             .map(|v| v.1)
             .sum::<f64>()
     };
-    (weight(true) / weight(false)) as f32
+    // An empty sum is -0.
+    (weight(true) / weight(false)).abs() as f32
 }
 
 /// The value below which the share `q` of the weight lies; sorts the values.

@@ -36,7 +36,7 @@ pub use clip_adapter::{Adapter, AdapterParts, ClipAdapter, Share, Training};
 pub use exchange::{Tensor, Tensors, Values};
 pub use gda::Gda;
 pub use held_out::{Estimate, HeldOut};
-pub use learn::{Learned, Settings, Unknown, learn};
+pub use learn::{LIKELY, Learned, Settings, Unknown, learn};
 pub use linear::Linear;
 pub use linear_probe::LinearProbe;
 pub use method::Method;

@@ -301,13 +301,12 @@ fn words(mix: &Mix, evidence: &Evidence<'_>, found: &Discriminant) -> Vec<String
                 0.15..0.5 => "names tell the classes apart in part",
                 _ => "names tell the classes apart poorly",
             };
-            let share = mix.photos(true) / STRENGTH;
-            let lead = match share {
+            let lead = match mix.photos(true) / STRENGTH {
                 ..0.5 => "names lead, photos correct them",
                 0.5..1.2 => "names and photos share the decision",
                 _ => "photos lead, names help",
             };
-            format!("{tell}: {lead} ({views}; photos at {:.0}% of the weight that they get without names)", 100.0 * share)
+            format!("{tell}: {lead} ({views})")
         }
     });
     if alone > 0 {
