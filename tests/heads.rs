@@ -6,9 +6,11 @@
 use std::fs;
 use std::path::Path;
 
+use edgeclip::eval::{read_head, write_head};
 use edgeclip::head::{
     ClipAdapter, Head, LinearProbe, Method, Scratch, Share, Shots, Support, Training,
 };
+use edgeclip::head::{Settings, learn};
 use ndarray::Array2;
 use serde_json::Value;
 
@@ -385,5 +387,47 @@ fn heads_survive_being_saved() {
         for cut in 0..bytes.len().min(300) {
             assert!(postcard::from_bytes::<Head>(&bytes[..cut]).is_err());
         }
+    }
+}
+
+/// The exported file and tests/parity/head_scores.py, which knows NumPy and nothing of us.
+#[test]
+fn numpy_scores_exported_heads_as_we_do() {
+    let Some(python) = std::env::var_os("EDGECLIP_PYTHON").filter(|p| Path::new(p).exists()) else {
+        println!("skipped: set EDGECLIP_PYTHON to a Python with numpy");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let case = Case::drawn(48, &[0, 0, 0, 1, 1, 1, 2, 2, 2], 3);
+    let features = folder.path().join("features.npy");
+    let mut file = fs::File::create(&features).unwrap();
+    edgeclip::import::write_npy(&mut file, case.features.view()).unwrap();
+    for name in ["auto", "clip-adapter", "gda", "tip", "tip-f"] {
+        let settings = Settings {
+            method: name.parse().unwrap(),
+            ..Settings::default()
+        };
+        let head = learn(&case.support(), &settings, 0).unwrap().head;
+        let exported = folder.path().join("head.safetensors");
+        fs::write(&exported, write_head(&head, &["a", "b", "c"]).unwrap()).unwrap();
+        assert_eq!(read_head(&exported).unwrap(), head);
+        let scores = folder.path().join("scores.npy");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/parity/head_scores.py");
+        let run = std::process::Command::new(&python)
+            .args([&script, &exported, &features, &scores])
+            .output()
+            .unwrap();
+        assert!(
+            run.status.success(),
+            "{}",
+            String::from_utf8_lossy(&run.stderr)
+        );
+        let theirs = edgeclip::import::read_npy(&fs::read(&scores).unwrap()).unwrap();
+        let ours = head.scores(case.features.view());
+        let worst = (&ours - &theirs)
+            .iter()
+            .fold(0.0_f32, |m, v| m.max(v.abs()));
+        let largest = ours.iter().fold(1.0_f32, |m, v| m.max(v.abs()));
+        assert!(worst <= 1e-4 * largest, "{name}: {worst} of {largest}");
     }
 }

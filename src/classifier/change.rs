@@ -18,6 +18,17 @@ pub struct Change {
     pub lost: Vec<(u32, String)>,
 }
 
+impl Classifier {
+    /// Whether the shot `id` was answered right while its burst was left out; none where that could not
+    /// be judged.
+    #[must_use]
+    pub fn held_out_right(&self, id: u32) -> Option<bool> {
+        let at = self.shot_at(id).ok()?;
+        let held = self.learned.as_ref()?.held_out.get(at)?.as_ref()?;
+        Some(held.best == self.kind_of(self.shots[at].class))
+    }
+}
+
 impl Change {
     /// From `before` to `after`, by the shots that both have.
     #[must_use]

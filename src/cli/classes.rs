@@ -3,8 +3,7 @@
 use std::path::Path;
 
 use super::args::{self, Global};
-use super::learn::count;
-use super::output::{Output, printable};
+use super::output::{Output, count, printable};
 use super::settings::{Settings, VerbFlags};
 use super::{Done, Stop, places, saving};
 use crate::bundle::Bundle;

@@ -2,19 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
-
 use super::args::{self, Global};
-use super::output::{Output, printable};
+use super::output::Output;
 use super::saving;
 use super::settings::{Settings, VerbFlags};
+use super::told::Told;
 use super::{Done, Stop, photos, places};
 use crate::bundle::Bundle;
-use crate::classifier::{Change, Classifier, Draft, NewShot};
+use crate::classifier::{Classifier, Draft, NewShot};
 use crate::encoder::{Encoder, Feature};
 use crate::error::{Error, Result};
 use crate::frame::{Decode, Photo};
-use crate::head::{Estimate, Settings as Learning};
+use crate::head::Settings as Learning;
 use crate::text::{Label, TextTower, TextWeights};
 
 /// Longer side of the small pictures that `--keep-photos` keeps.
@@ -49,8 +48,8 @@ pub(super) fn run(global: &Global, args: &args::Learn, out: &mut Output) -> Resu
     let taken = add_photos(
         &lessons, args, &before, &mut draft, &model, &settings, out.quiet,
     )?;
-    let note = note(&lessons, taken.learned);
-    if taken.learned == 0 {
+    let note = note(&lessons, taken.photos.len());
+    if taken.photos.is_empty() {
         let found = format!("none of {} photos", taken.skipped.len());
         return Err(Error::invalid(
             "photos to learn from",
@@ -73,11 +72,7 @@ pub(super) fn run(global: &Global, args: &args::Learn, out: &mut Output) -> Resu
         path: &path,
         seconds,
     };
-    if out.json {
-        out.object(&told.object())?
-    } else {
-        told.words(out)?
-    }
+    told.show(out)?;
     Ok(if taken.skipped.is_empty() {
         Done::Whole
     } else {
@@ -178,9 +173,17 @@ fn weights(
 
 /// What became of the photos.
 #[derive(Default)]
-struct Taken {
-    learned: usize,
-    skipped: Vec<(PathBuf, String)>,
+pub(super) struct Taken {
+    pub(super) photos: Vec<Learned>,
+    pub(super) skipped: Vec<(PathBuf, String)>,
+}
+
+/// A photo that became a shot.
+pub(super) struct Learned {
+    /// The shot of its whole view.
+    pub(super) shot: u32,
+    /// Whether the classifier answered it right before it was learned.
+    pub(super) right_before: bool,
 }
 
 /// A photo and its views, encoded.
@@ -220,6 +223,7 @@ fn add_photos(
             let class = all[at].0;
             at += 1;
             let added = result.and_then(|seen| {
+                let right_before = answers_right(before, class, &seen.features[0])?;
                 if let Some(shot) = before.shot_of(&seen.source) {
                     let expected = format!(
                         "a new photo; forget it first with `edgeclip forget --shot {}`",
@@ -235,12 +239,16 @@ fn add_photos(
                 let name = path
                     .file_name()
                     .map_or(String::new(), |n| n.to_string_lossy().into_owned());
-                draft
+                let ids = draft
                     .add_shots(class, seen.into_shots(&name))
-                    .map_err(|e| e.at(path))
+                    .map_err(|e| e.at(path))?;
+                Ok(Learned {
+                    shot: ids[0],
+                    right_before,
+                })
             });
             match added {
-                Ok(_) => taken.learned += 1,
+                Ok(learned) => taken.photos.push(learned),
                 Err(e) => {
                     log::error!("{e}; skipped");
                     taken.skipped.push((path.to_owned(), e.to_string()));
@@ -250,6 +258,18 @@ fn add_photos(
         },
     )?;
     Ok(taken)
+}
+
+/// Whether a photo is answered by its class, or, of the background, by `unknown`.
+fn answers_right(classifier: &Classifier, class: Option<&str>, feature: &Feature) -> Result<bool> {
+    if classifier.classes().is_empty() {
+        return Ok(false);
+    }
+    let decision = classifier.decide(feature, 1)?;
+    Ok(match class {
+        None => decision.unknown == Some(true),
+        Some(class) => decision.answers[0].label.eq_ignore_ascii_case(class.trim()),
+    })
 }
 
 fn see(encoder: &mut Encoder, path: &Path, rules: &Decode, args: &args::Learn) -> Result<Seen> {
@@ -300,102 +320,4 @@ fn note(lessons: &[Lesson], learned: usize) -> String {
         ] => format!("learned {learned} {photos} of `{class}`"),
         many => format!("learned {learned} {photos} of {} classes", many.len()),
     }
-}
-
-/// All that the answer tells.
-struct Told<'a> {
-    note: &'a str,
-    taken: &'a Taken,
-    before: &'a Classifier,
-    after: &'a Classifier,
-    new_names: &'a [String],
-    path: &'a Path,
-    seconds: f64,
-}
-
-impl Told<'_> {
-    fn estimates(&self) -> (Option<&Estimate>, Option<&Estimate>) {
-        (
-            self.before.learned().and_then(|l| l.estimate.as_ref()),
-            self.after.learned().and_then(|l| l.estimate.as_ref()),
-        )
-    }
-
-    fn object(&self) -> serde_json::Value {
-        let estimate = |e: Option<&Estimate>| {
-            e.map(|e| json!({ "accuracy": e.accuracy, "low": e.low, "high": e.high }))
-        };
-        let (before, after) = self.estimates();
-        let change = Change::between(self.before, self.after);
-        let skipped: Vec<_> = self
-            .taken
-            .skipped
-            .iter()
-            .map(|(p, e)| json!({ "path": p, "error": e }))
-            .collect();
-        json!({
-            "classifier": self.path, "done": self.note, "learned": self.taken.learned, "skipped": skipped,
-            "classes": self.after.classes().len(), "new_classes": self.new_names, "shots": self.after.shots().len(),
-            "head": self.after.settings().method.to_string(), "seconds": self.seconds,
-            "before": estimate(before), "after": estimate(after),
-            "old_shots": { "judged": change.judged, "right_before": change.right_before, "right_after": change.right_after },
-            "worse": change.is_for_the_worse(),
-            "words": self.after.learned().map_or(&[][..], |l| &l.words),
-        })
-    }
-
-    fn words(&self, out: &mut Output) -> Result<(), Stop> {
-        let skipped = match self.taken.skipped.len() {
-            0 => String::new(),
-            n => format!(", {n} skipped"),
-        };
-        out.line(&printable(&format!(
-            "{}{skipped}, in {:.2} s",
-            self.note, self.seconds
-        )))?;
-        let shots = self.after.shots().len();
-        let classes = self.after.classes().len();
-        out.line(&format!(
-            "  now        {} and {}",
-            count(classes, "class", "classes"),
-            count(shots, "shot", "shots")
-        ))?;
-        let (before, after) = self.estimates();
-        let shown = |e: Option<&Estimate>| {
-            e.map_or("no estimate: too few shots to judge by".to_owned(), percent)
-        };
-        if let Some(before) = before {
-            out.line(&format!("  before     {}", percent(before)))?;
-        }
-        out.line(&format!("  after      {}", shown(after)))?;
-        for words in self.after.learned().map_or(&[][..], |l| &l.words) {
-            out.line(&format!("  why        {words}"))?;
-        }
-        let change = Change::between(self.before, self.after);
-        if change.is_for_the_worse() {
-            log::warn!(
-                "{} of {} earlier shots were answered right before, {} now; look with `edgeclip audit`, or take it back with `edgeclip undo`",
-                change.right_before,
-                change.judged,
-                change.right_after
-            );
-        }
-        out.line(&format!(
-            "  undo       edgeclip undo   ({})",
-            self.path.display()
-        ))
-    }
-}
-
-fn percent(e: &Estimate) -> String {
-    format!(
-        "{:.0}% right by its own estimate ({:.0} to {:.0})",
-        100.0 * e.accuracy,
-        100.0 * e.low,
-        100.0 * e.high
-    )
-}
-
-pub(super) fn count(n: usize, one: &str, many: &str) -> String {
-    format!("{n} {}", if n == 1 { one } else { many })
 }

@@ -106,6 +106,11 @@ pub(super) fn complain(words: &str, json: bool) {
     }
 }
 
+/// `1 shot`, `2 shots`.
+pub(super) fn count(n: usize, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
+}
+
 /// Bytes as people read them.
 pub(super) fn human_bytes(bytes: u64) -> String {
     match bytes {

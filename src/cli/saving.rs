@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::args::{self, Global};
-use super::output::{Output, printable};
+use super::output::{Output, count, printable};
 use super::settings::{Settings, VerbFlags};
 use super::{Done, Stop, places};
 use crate::bundle::Bundle;
@@ -77,11 +77,11 @@ pub(super) fn forget(global: &Global, args: args::Forget, out: &mut Output) -> R
     let mut draft = before.draft();
     let at = |e: Error| e.at(&path);
     let note = if args.shot.is_empty() {
-        let count = draft.forget_class(args.class.as_deref()).map_err(at)?;
+        let forgotten = draft.forget_class(args.class.as_deref()).map_err(at)?;
         let of = args
             .class
             .map_or("the background".to_owned(), |c| format!("`{c}`"));
-        if count == 0 {
+        if forgotten == 0 {
             return Err(at(Error::invalid(
                 "shots to forget",
                 format!("none of {of}"),
@@ -89,10 +89,7 @@ pub(super) fn forget(global: &Global, args: args::Forget, out: &mut Output) -> R
             ))
             .into());
         }
-        format!(
-            "forgot {} of {of}",
-            super::learn::count(count, "shot", "shots")
-        )
+        format!("forgot {} of {of}", count(forgotten, "shot", "shots"))
     } else {
         draft.forget(&args.shot).map_err(at)?;
         let ids: Vec<String> = args.shot.iter().map(u32::to_string).collect();

@@ -219,7 +219,9 @@ impl Learned {
         }
         if let Some(u) = &self.unknown {
             let width = u.zero_point.len();
-            if u.idle.len() != classes || u.by_name.is_nan() || !u.threshold.is_finite()
+            if u.idle.len() != classes
+                || u.by_name.is_nan()
+                || !u.threshold.is_finite()
                 || (width != 0 && width != dim)
                 || u.zero_point.iter().any(|v| !v.is_finite())
             {

@@ -428,3 +428,75 @@ fn an_interrupt_leaves_the_old_classifier() {
         .json();
     assert_eq!(shots.len(), 1);
 }
+
+#[test]
+fn a_classifier_taught_here_works_where_it_is_copied() {
+    let bench = taught();
+    let line = |bench: &Bench| {
+        bench
+            .run(["classify", &photo("coffee.jpg"), "--json"])
+            .ok()
+            .json()[0]["top"]
+            .clone()
+    };
+    let file = std::fs::read(bench.path(".local/share/edgeclip/default.ecclass")).unwrap();
+    let other = Bench::new();
+    other.write(".local/share/edgeclip/default.ecclass", file);
+    assert_eq!(line(&other), line(&bench));
+    other.run(["learn", "cat", &photo("cat.jpg")]).ok();
+}
+
+#[test]
+fn features_of_a_pack_are_measured_and_drawn() {
+    let Some(data) = std::env::var_os("EDGECLIP_DATA") else {
+        println!("skipped: EDGECLIP_DATA is not set, no feature pack to measure");
+        return;
+    };
+    let pack = std::path::Path::new(&data).join("features/food9.safetensors");
+    let bench = Bench::new();
+    let args = [
+        "eval",
+        "--features",
+        pack.to_str().unwrap(),
+        "--shots",
+        "1,2",
+        "--head",
+        "auto,gda",
+    ];
+    let run = bench
+        .run(args.iter().chain(&["--json", "--plot", "curve.svg"]))
+        .ok();
+    let lines = run.json();
+    assert_eq!(lines.len(), 4);
+    for field in [
+        "top1",
+        "ece",
+        "zero_shot",
+        "head",
+        "shots",
+        "estimate",
+        "draws",
+    ] {
+        assert!(lines[0].get(field).is_some(), "{field}: {}", lines[0]);
+    }
+    assert!(lines[0]["top1"].as_f64().unwrap() > 0.95);
+    let svg = std::fs::read_to_string(bench.path("curve.svg")).unwrap();
+    assert!(svg.contains("auto") && svg.contains("gda") && svg.contains("shots a class"));
+    let one = bench
+        .run(
+            args.iter()
+                .chain(&["--draw", "1", "--text", "ignore", "--json"]),
+        )
+        .ok()
+        .json();
+    assert_eq!(
+        (one[0]["draws"].as_u64(), one[0]["zero_shot"].is_null()),
+        (Some(1), true)
+    );
+    let wrong = bench.run(["eval", "--features", &photo("cat.jpg"), "--shots", "1"]);
+    assert!(
+        wrong.status == 1 && wrong.err.contains("feature pack"),
+        "{}",
+        wrong.err
+    );
+}

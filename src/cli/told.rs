@@ -1,0 +1,156 @@
+//! What `learn` answers: what was learned, how right it was before and is now, why, and the way back.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::Stop;
+use super::learn::Taken;
+use super::output::{Output, count, printable};
+use crate::classifier::{Change, Classifier};
+use crate::head::Estimate;
+
+/// All that the answer tells.
+pub(super) struct Told<'a> {
+    pub(super) note: &'a str,
+    pub(super) taken: &'a Taken,
+    pub(super) before: &'a Classifier,
+    pub(super) after: &'a Classifier,
+    pub(super) new_names: &'a [String],
+    pub(super) path: &'a Path,
+    pub(super) seconds: f64,
+}
+
+/// How the new photos themselves are answered.
+struct NewPhotos {
+    right_before: usize,
+    /// Photos that were judged while left out, and of these the ones answered right.
+    judged: usize,
+    right_after: usize,
+}
+
+impl Told<'_> {
+    pub(super) fn show(&self, out: &mut Output) -> Result<(), Stop> {
+        if out.json {
+            out.object(&self.object())
+        } else {
+            self.words(out)
+        }
+    }
+
+    fn new_photos(&self) -> NewPhotos {
+        let photos = &self.taken.photos;
+        let answers = photos
+            .iter()
+            .filter_map(|p| self.after.held_out_right(p.shot));
+        let answers: Vec<bool> = answers.collect();
+        NewPhotos {
+            right_before: photos.iter().filter(|p| p.right_before).count(),
+            judged: answers.len(),
+            right_after: answers.iter().filter(|right| **right).count(),
+        }
+    }
+
+    fn estimate(classifier: &Classifier) -> Option<&Estimate> {
+        classifier.learned().and_then(|l| l.estimate.as_ref())
+    }
+
+    fn object(&self) -> serde_json::Value {
+        let estimate = |c| {
+            let found = Self::estimate(c);
+            found.map(|e| json!({ "accuracy": e.accuracy, "low": e.low, "high": e.high }))
+        };
+        let change = Change::between(self.before, self.after);
+        let new = self.new_photos();
+        let skipped = self.taken.skipped.iter();
+        let skipped: Vec<_> = skipped
+            .map(|(p, e)| json!({ "path": p, "error": e }))
+            .collect();
+        json!({
+            "classifier": self.path, "done": self.note, "learned": self.taken.photos.len(), "skipped": skipped,
+            "classes": self.after.classes().len(), "new_classes": self.new_names, "shots": self.after.shots().len(),
+            "head": self.after.settings().method.to_string(), "seconds": self.seconds,
+            "before": estimate(self.before), "after": estimate(self.after),
+            "new_photos": { "right_before": new.right_before, "judged": new.judged, "right_after": new.right_after },
+            "old_shots": {
+                "judged": change.judged, "right_before": change.right_before, "right_after": change.right_after,
+            },
+            "worse": change.is_for_the_worse(),
+            "words": self.after.learned().map_or(&[][..], |l| &l.words),
+        })
+    }
+
+    fn words(&self, out: &mut Output) -> Result<(), Stop> {
+        let skipped = match self.taken.skipped.len() {
+            0 => String::new(),
+            n => format!(", {n} skipped"),
+        };
+        out.line(&printable(&format!(
+            "{}{skipped}, in {:.2} s",
+            self.note, self.seconds
+        )))?;
+        let new = self.new_photos();
+        let learned = self.taken.photos.len();
+        let names: Vec<String> = self
+            .new_names
+            .iter()
+            .map(|n| format!("`{}`", printable(n)))
+            .collect();
+        out.line(&match &names[..] {
+            [] => format!(
+                "  before  {} of these {learned} photos answered right",
+                new.right_before
+            ),
+            [name] => format!("  before  {name} was not a class yet"),
+            names => format!(
+                "  before  {} new classes: {}",
+                names.len(),
+                names.join(", ")
+            ),
+        })?;
+        out.line(&match new.judged {
+            0 => "  now     nothing to judge by: one view a class cannot be left out".to_owned(),
+            judged => format!(
+                "  now     {} of {judged} answered right, each while left out of learning",
+                new.right_after
+            ),
+        })?;
+        if let Some(e) = Self::estimate(self.after) {
+            let was = Self::estimate(self.before).map_or(String::new(), |e| {
+                format!("; was {:.0}%", 100.0 * e.accuracy)
+            });
+            out.line(&format!(
+                "  in all  {:.0}% of new photos right, by its own estimate ({:.0} to {:.0}%){was}",
+                100.0 * e.accuracy,
+                100.0 * e.low,
+                100.0 * e.high
+            ))?;
+        }
+        let words = self.after.learned().map_or(&[][..], |l| &l.words);
+        for (i, words) in words.iter().enumerate() {
+            out.line(&format!(
+                "  {}  {words}",
+                if i == 0 { "why   " } else { "      " }
+            ))?;
+        }
+        let change = Change::between(self.before, self.after);
+        if change.is_for_the_worse() {
+            log::warn!(
+                "{} of {} earlier shots were answered right before, {} now: look with `edgeclip audit`, or take it back with `edgeclip undo`",
+                change.right_before,
+                change.judged,
+                change.right_after
+            );
+        }
+        let (classes, shots) = (self.after.classes().len(), self.after.shots().len());
+        let held = format!(
+            "{} and {}",
+            count(classes, "class", "classes"),
+            count(shots, "shot", "shots")
+        );
+        out.line(&format!(
+            "  kept    {held} in {}; `edgeclip undo` takes this back",
+            self.path.display()
+        ))
+    }
+}
