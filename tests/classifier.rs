@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use edgeclip::bundle::{Bundle, Card, Contents, Score, ScoreForm, VocabularyName};
-use edgeclip::classifier::NewShot;
+use edgeclip::classifier::{Change, NewShot};
 use edgeclip::preprocess::{Filter, Preprocess, Resize};
 use edgeclip::store::{Envelope, Kind};
 use edgeclip::text::{Label, Origin, TextTower, TextWeights, parse_labels};
@@ -357,6 +357,13 @@ fn near(axis: usize, number: usize) -> Feature {
     Feature::from_values(values).unwrap()
 }
 
+/// Views all round those of the T-shirt.
+fn between(number: usize) -> Feature {
+    let mut values = near(1, number % 3).values().to_vec();
+    values[number % 4] += 0.02 * (1 + number) as f32 - 0.1;
+    Feature::from_values(values).unwrap()
+}
+
 fn shots(axis: usize, numbers: std::ops::Range<usize>) -> Vec<NewShot> {
     numbers.map(|n| NewShot::of(near(axis, n))).collect()
 }
@@ -491,13 +498,26 @@ fn an_audit_finds_a_wrong_label_and_near_duplicates() {
 fn heads_learned_elsewhere_fit_or_are_refused() {
     let plain = taught();
     let head = plain.learned().unwrap().head.clone();
-    let with = plain.with_head(head.clone()).unwrap();
+    let names = plain.row_names();
+    let with = plain.with_head(head.clone(), &names).unwrap();
     assert_eq!(
         with.answers(&near(0, 1), 3).unwrap(),
         plain.answers(&near(0, 1), 3).unwrap()
     );
     assert!(Classifier::from_bytes(&with.to_bytes().unwrap()).is_ok());
-    assert!(classifier("mug").with_head(head).is_err());
+    assert!(classifier("mug").with_head(head.clone(), &names).is_err());
+    let swapped = [names[1].clone(), names[0].clone(), names[2].clone()];
+    let words = plain.with_head(head, &swapped).unwrap_err().to_string();
+    assert!(
+        words.contains("in its order: mug, T-shirt, thing"),
+        "{words}"
+    );
+    let renamed = with.renamed("thing", "gadget").unwrap();
+    assert_eq!(
+        renamed.learned(),
+        with.learned(),
+        "a new name keeps the head"
+    );
 }
 
 #[test]
@@ -562,4 +582,44 @@ fn a_changed_taught_file_is_an_error_or_a_whole_classifier() {
         assert!(Classifier::from_bytes(&bytes[..cut]).is_err(), "{cut}");
     }
     println!("{opened} of 10,000 changed files opened");
+}
+
+#[test]
+fn a_background_beside_names_alone_tells_where_unknown_begins() {
+    let mut draft = classifier("mug, T-shirt").draft();
+    draft.add_shots(None, shots(3, 0..4)).unwrap();
+    let made = draft.learn("a background").unwrap();
+    assert_eq!(made.row_names().len(), 3);
+    let mug = Feature::from_values(vec![1.0, 0.02, 0.0, 0.0]).unwrap();
+    let decision = made.decide(&mug, 2).unwrap();
+    assert_eq!(
+        (decision.answers[0].label, decision.unknown),
+        ("mug", Some(false))
+    );
+    assert_eq!(made.decide(&near(3, 1), 2).unwrap().unknown, Some(true));
+    assert!(Classifier::from_bytes(&made.to_bytes().unwrap()).is_ok());
+}
+
+#[test]
+fn a_lesson_that_costs_old_classes_is_called_so() {
+    let before = taught();
+    let mut draft = before.draft();
+    draft.add_class("twin").unwrap();
+    // Photos like the T-shirt's under another name: the old ones must suffer.
+    draft
+        .add_shots(
+            Some("twin"),
+            (0..9).map(|n| NewShot::of(between(n))).collect(),
+        )
+        .unwrap();
+    let change = Change::between(&before, &draft.learn("a twin").unwrap());
+    assert!(
+        change.is_for_the_worse() && !change.lost.is_empty(),
+        "{change:?}"
+    );
+    let mut draft = before.draft();
+    draft.add_class("other").unwrap();
+    draft.add_shots(Some("other"), shots(3, 0..3)).unwrap();
+    let change = Change::between(&before, &draft.learn("another").unwrap());
+    assert!(!change.is_for_the_worse(), "{change:?}");
 }

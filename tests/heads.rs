@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::Path;
 
-use edgeclip::eval::{read_head, write_head};
+use edgeclip::eval::{Exchanged, read_head, write_head};
 use edgeclip::head::{
     ClipAdapter, Head, LinearProbe, Method, Scratch, Share, Shots, Support, Training,
 };
@@ -409,8 +409,13 @@ fn numpy_scores_exported_heads_as_we_do() {
         };
         let head = learn(&case.support(), &settings, 0).unwrap().head;
         let exported = folder.path().join("head.safetensors");
-        fs::write(&exported, write_head(&head, &["a", "b", "c"]).unwrap()).unwrap();
-        assert_eq!(read_head(&exported).unwrap(), head);
+        let exchanged = Exchanged {
+            head: head.clone(),
+            classes: ["a", "b", "c"].map(str::to_owned).to_vec(),
+            feature_space: None,
+        };
+        fs::write(&exported, write_head(&exchanged).unwrap()).unwrap();
+        assert_eq!(read_head(&exported).unwrap(), exchanged);
         let scores = folder.path().join("scores.npy");
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/parity/head_scores.py");
         let run = std::process::Command::new(&python)

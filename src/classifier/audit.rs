@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use ndarray::Axis;
+
 use super::Classifier;
 use super::shot;
 use crate::error::Result;
@@ -13,6 +15,8 @@ use crate::error::Result;
 const DOUBTED_BELOW: f32 = 0.1;
 /// … and another class at least this.
 const SURE_OF_ANOTHER: f32 = 0.6;
+/// Shots that are compared with all others at a time.
+const BLOCK: usize = 256;
 /// Bursts below which more photos are asked for: fewer than that and the learner leans on names.
 const FEW_BURSTS: usize = 4;
 
@@ -151,20 +155,24 @@ impl Classifier {
         classes: &[ClassAudit],
     ) -> Vec<Twins> {
         let mut found = Vec::new();
-        for j in 0..self.shots.len() {
-            let (a, b) = (&self.shots[j], rows.row(j));
-            let near = (0..j).map(|i| (i, rows.row(i).dot(&b)));
-            let near =
-                near.filter(|(i, c)| *c > shot::SAME_VIEW && self.shots[*i].source != a.source);
-            let Some((i, cosine)) = near.max_by(|x, y| x.1.total_cmp(&y.1)) else {
-                continue;
-            };
-            found.push(Twins {
-                shots: (self.shots[i].id, a.id),
-                photos: (self.shots[i].name.clone(), a.name.clone()),
-                cosine,
-                classes: (classes[own[i]].name.clone(), classes[own[j]].name.clone()),
-            });
+        for (at, block) in rows.axis_chunks_iter(Axis(0), BLOCK).enumerate() {
+            let cosines = block.dot(&rows.t());
+            for (row, cosines) in cosines.rows().into_iter().enumerate() {
+                let j = at * BLOCK + row;
+                let shot = &self.shots[j];
+                let near = (0..j).filter(|i| {
+                    cosines[*i] > shot::SAME_VIEW && self.shots[*i].source != shot.source
+                });
+                let Some(i) = near.max_by(|a, b| cosines[*a].total_cmp(&cosines[*b])) else {
+                    continue;
+                };
+                found.push(Twins {
+                    shots: (self.shots[i].id, shot.id),
+                    photos: (self.shots[i].name.clone(), shot.name.clone()),
+                    cosine: cosines[i],
+                    classes: (classes[own[i]].name.clone(), classes[own[j]].name.clone()),
+                });
+            }
         }
         found
     }

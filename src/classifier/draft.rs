@@ -1,5 +1,8 @@
 //! Changes to a classifier, gathered first and learned together in one step.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
 use ndarray::{Array2, Axis};
 
 use super::shot::{self, NewShot, Shot};
@@ -14,12 +17,15 @@ const MAX_SHOTS: usize = 100_000;
 #[derive(Clone, Debug)]
 pub struct Draft {
     made: Classifier,
+    /// Whether there is something to learn: names alone change nothing.
+    changed: bool,
 }
 
 impl Draft {
     pub(super) fn of(classifier: &Classifier) -> Self {
         Self {
             made: classifier.clone(),
+            changed: false,
         }
     }
 
@@ -28,6 +34,7 @@ impl Draft {
     /// # Errors
     /// The weights are of another feature space or width, or a name is there already.
     pub fn add_labels(&mut self, weights: TextWeights) -> Result<&mut Self> {
+        self.changed = true;
         let made = &mut self.made;
         if weights.feature_space != made.feature_space {
             let expected = format!("{}, the classifier's", made.feature_space);
@@ -75,6 +82,7 @@ impl Draft {
     /// # Errors
     /// A name that no label may have.
     pub fn add_class(&mut self, name: &str) -> Result<&mut Self> {
+        self.changed = true;
         let label = Label::new::<&str>(name, &[])?;
         if self.made.position(label.name()).is_err() {
             self.made.push_class(label.name(), Vec::new(), false, None);
@@ -88,6 +96,7 @@ impl Draft {
     /// # Errors
     /// No such class, or it is the last one.
     pub fn remove_class(&mut self, name: &str) -> Result<&mut Self> {
+        self.changed = true;
         let at = self.made.position(name)?;
         if self.made.classes.len() == 1 {
             return Err(Error::invalid(
@@ -118,6 +127,7 @@ impl Draft {
     /// # Errors
     /// No such class, a feature of another width, a photo that is a shot already, or too many.
     pub fn add_shots(&mut self, class: Option<&str>, shots: Vec<NewShot>) -> Result<Vec<u32>> {
+        self.changed = true;
         let made = &mut self.made;
         let class = class
             .map(|name| Ok::<_, Error>(made.classes[made.position(name)?].id))
@@ -130,8 +140,13 @@ impl Draft {
                 limit: MAX_SHOTS as u64,
             });
         }
-        let mut ids = Vec::with_capacity(shots.len());
-        for new in shots {
+        // All are checked before the first is taken, so that a refusal changes nothing.
+        let mut taken: BTreeMap<_, _> = made
+            .shots
+            .iter()
+            .map(|s| ((s.source, s.view), s.id))
+            .collect();
+        for new in &shots {
             if new.feature.dim() != made.dim() {
                 let found = new.feature.dim().to_string();
                 return Err(Error::invalid(
@@ -140,13 +155,13 @@ impl Draft {
                     made.dim().to_string(),
                 ));
             }
-            if let Some(there) = made
-                .shots
-                .iter()
-                .find(|s| s.source == new.source && s.view == new.view)
-            {
-                return Err(made.known_already(there));
-            }
+            match taken.entry((new.source, new.view)) {
+                Entry::Occupied(there) => return Err(made.known_already(*there.get())),
+                Entry::Vacant(place) => place.insert(u32::MAX),
+            };
+        }
+        let mut ids = Vec::with_capacity(shots.len());
+        for new in shots {
             let (shot, feature, thumbnail) = new.into_shot(made.next_shot, class);
             made.next_shot += 1;
             ids.push(shot.id);
@@ -162,6 +177,7 @@ impl Draft {
     /// # Errors
     /// No such shot.
     pub fn forget(&mut self, ids: &[u32]) -> Result<&mut Self> {
+        self.changed = true;
         for id in ids {
             self.made.shot_at(*id)?;
         }
@@ -175,6 +191,7 @@ impl Draft {
     /// # Errors
     /// No such class, or nothing would be left.
     pub fn forget_class(&mut self, name: Option<&str>) -> Result<usize> {
+        self.changed = true;
         let before = self.made.shots.len();
         match name {
             None => self.keep_shots(|shot| shot.class.is_some()),
@@ -196,6 +213,7 @@ impl Draft {
     /// # Errors
     /// No such class or shot.
     pub fn move_shots(&mut self, ids: &[u32], class: Option<&str>) -> Result<&mut Self> {
+        self.changed = true;
         let made = &mut self.made;
         let class = class
             .map(|name| Ok::<_, Error>(made.classes[made.position(name)?].id))
@@ -209,6 +227,7 @@ impl Draft {
 
     /// How to learn from now on.
     pub fn set(&mut self, settings: Settings) -> &mut Self {
+        self.changed = true;
         self.made.settings = settings;
         self
     }
@@ -232,11 +251,13 @@ impl Draft {
             return Err(Error::invalid(
                 "class",
                 found,
-                "photos of it: `edgeclip learn`",
+                "photos of it (`edgeclip learn`), or no such class (`edgeclip forget`, `classes remove`)",
             ));
         }
         made.note = note.to_owned();
-        made.relearn()?;
+        if self.changed {
+            made.relearn()?;
+        }
         Ok(self.made)
     }
 
@@ -279,16 +300,18 @@ impl Classifier {
         self.text.push_row(row).expect("the width was checked");
     }
 
-    fn known_already(&self, shot: &Shot) -> Error {
-        let class = shot
-            .class
-            .and_then(|id| self.classes.iter().find(|c| c.id == id));
+    fn known_already(&self, id: u32) -> Error {
+        let Ok(at) = self.shot_at(id) else {
+            return Error::invalid("photo", "the same one twice", "each photo once");
+        };
+        let class = self.shots[at].class;
+        let class = class.and_then(|id| self.classes.iter().find(|c| c.id == id));
         let of = class.map_or("the background".to_owned(), |c| format!("`{}`", c.name));
-        let found = format!("one that is shot {} of {of} already", shot.id);
+        let expected = format!("a new one, or `edgeclip forget --shot {id}` first");
         Error::invalid(
             "photo",
-            found,
-            format!("a new one, or `edgeclip forget --shot {}` first", shot.id),
+            format!("one that is shot {id} of {of} already"),
+            expected,
         )
     }
 

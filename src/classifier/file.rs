@@ -1,7 +1,7 @@
 //! A classifier's file: the record of its classes and shots, and their floats as they lie.
 //!
-//! Sections that only learning needs are missing where there are no shots, so that files of names
-//! alone stay as they were in the first version.
+//! Sections that only learning needs are missing where there are no shots; a file of names alone may
+//! have none of them.
 
 use std::path::Path;
 

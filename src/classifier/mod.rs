@@ -29,6 +29,9 @@ use crate::head::{self, Learned, Settings};
 use crate::store::Stamp;
 use crate::text::{Label, TextWeights};
 
+/// What stands for the background among the names of a head's rows; no class can be called so.
+pub const BACKGROUND: &str = "(background)\n";
+
 /// One class: what answers call it, and how its text weight came about.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Class {
@@ -266,21 +269,35 @@ impl Classifier {
             })
     }
 
+    /// Names of the rows of its head: the classes, then [`BACKGROUND`] where there are such shots.
+    #[must_use]
+    pub fn row_names(&self) -> Vec<String> {
+        let names = self.classes.iter().map(|c| c.name.clone());
+        let background = (self.kinds() > self.classes.len()).then(|| BACKGROUND.to_owned());
+        names.chain(background).collect()
+    }
+
     /// The same with another head, learned elsewhere from whatever shots; the next lesson replaces it.
+    /// `names` are those of its rows.
     ///
     /// # Errors
-    /// It has another number of classes or another width.
-    pub fn with_head(&self, head: head::Head) -> Result<Self> {
-        let (found, expected) = ((head.classes(), head.dim()), (self.kinds(), self.dim()));
-        if found != expected {
-            let expected = format!(
-                "{} classes of width {}, as the classifier has",
-                expected.0, expected.1
-            );
+    /// It has other classes, the same in another order, or another width: answers would be swapped.
+    pub fn with_head(&self, head: head::Head, names: &[String]) -> Result<Self> {
+        let own = self.row_names();
+        if names != own || head.classes() != own.len() {
+            let expected = format!("those of the classifier in its order: {}", own.join(", "));
             return Err(Error::invalid(
-                "head",
-                format!("{} classes of width {}", found.0, found.1),
+                "classes of the head",
+                names.join(", "),
                 expected,
+            ));
+        }
+        if head.dim() != self.dim() {
+            let found = head.dim().to_string();
+            return Err(Error::invalid(
+                "width of the head",
+                found,
+                self.dim().to_string(),
             ));
         }
         let mut new = self.clone();

@@ -236,11 +236,14 @@ pub(crate) struct Eval {
     #[arg(long, value_name = "HEAD,HEAD", value_delimiter = ',')]
     pub(crate) head: Vec<String>,
     /// Only this draw of the shots, from 0
-    #[arg(long, value_name = "I")]
-    pub(crate) draw: Option<usize>,
+    #[arg(long, value_name = "I", value_parser = clap::value_parser!(u16).range(0..=999))]
+    pub(crate) draw: Option<u16>,
     /// Draws of the shots
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) draws: u32,
+    /// Heads other than auto as they come: no calibration, no estimate, in a sixth of the time
+    #[arg(long)]
+    pub(crate) uncalibrated: bool,
     /// Whether class names may help
     #[arg(long, value_name = "use|ignore", default_value = "use", value_parser = ["use", "ignore"])]
     pub(crate) text: String,

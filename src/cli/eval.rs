@@ -48,8 +48,10 @@ pub(super) fn run(global: &Global, args: &args::Eval, out: &mut Output) -> Resul
 
 /// A line for each head and number of shots.
 fn heads(pack: &Pack, args: &args::Eval, out: &mut Output) -> Result<(), Stop> {
-    let methods = methods(args)?;
-    let count = args.draw.map_or(args.draws as usize, |i| i + 1);
+    let methods = methods(args, pack.is_named())?;
+    let count = args
+        .draw
+        .map_or(args.draws as usize, |i| usize::from(i) + 1);
     let rows = Rows::new(out.json, pack.is_named());
     rows.head(out)?;
     let mut lines: Vec<Line> = methods
@@ -61,7 +63,7 @@ fn heads(pack: &Pack, args: &args::Eval, out: &mut Output) -> Result<(), Stop> {
         .collect();
     for &shots in &args.shots {
         let mut draws: Vec<Draw> = pack.draw(shots, count)?;
-        if let Some(i) = args.draw {
+        if let Some(i) = args.draw.map(usize::from) {
             if i >= draws.len() {
                 return Err(Stop::Usage(format!(
                     "--draw {i}: there are {} draws of {shots} shots",
@@ -75,7 +77,7 @@ fn heads(pack: &Pack, args: &args::Eval, out: &mut Output) -> Result<(), Stop> {
                 method: *method,
                 ..head::Settings::default()
             };
-            let cell = eval::measure(pack, shots, &settings, &draws)?;
+            let cell = eval::measure(pack, shots, &settings, &draws, args.uncalibrated)?;
             line.points.push((shots, cell.top1));
             rows.show(&method.to_string(), &cell, out)?;
         }
@@ -96,10 +98,14 @@ fn heads(pack: &Pack, args: &args::Eval, out: &mut Output) -> Result<(), Stop> {
     Ok(())
 }
 
-fn methods(args: &args::Eval) -> Result<Vec<Method>, Stop> {
-    let named: Vec<&str> = match args.head.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+fn methods(args: &args::Eval, named: bool) -> Result<Vec<Method>, Stop> {
+    let chosen: Vec<&str> = match args.head.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => vec!["auto"],
-        ["all"] => Method::NAMES.to_vec(),
+        // Without names there is no zero-shot to draw.
+        ["all"] => Method::NAMES
+            .into_iter()
+            .filter(|n| named || *n != "zero-shot")
+            .collect(),
         ref names => names.to_vec(),
     };
     let flags = |name: &str| args::HeadFlags {
@@ -107,7 +113,7 @@ fn methods(args: &args::Eval) -> Result<Vec<Method>, Stop> {
         seed: args.seed,
         ..Default::default()
     };
-    named
+    chosen
         .into_iter()
         .map(|name| Ok(flags(name).over(&head::Settings::default())?.method))
         .collect()

@@ -7,7 +7,8 @@ use super::output::Output;
 use super::settings::{Settings, VerbFlags};
 use super::{Done, Stop, places, saving};
 use crate::error::Error;
-use crate::{eval, store};
+use crate::eval::{Exchanged, read_head, write_head};
+use crate::store;
 
 pub(super) fn run(global: &Global, verb: args::Head, out: &mut Output) -> Result<Done, Stop> {
     let file = match &verb {
@@ -31,20 +32,19 @@ pub(super) fn run(global: &Global, verb: args::Head, out: &mut Output) -> Result
                     .at(&path)
                     .into());
             };
-            let names: Vec<&str> = classifier
-                .classes()
-                .iter()
-                .map(crate::classifier::Class::name)
-                .collect();
-            store::replace(&output, &eval::write_head(&learned.head, &names)?)?;
+            let exchanged = Exchanged {
+                head: learned.head.clone(),
+                classes: classifier.row_names(),
+                feature_space: Some(classifier.feature_space().to_string()),
+            };
+            let (names, kind) = (&exchanged.classes, learned.head.kind());
+            store::replace(&output, &write_head(&exchanged)?)?;
             if out.json {
-                out.object(
-                    &json!({ "head": output, "kind": learned.head.kind(), "classes": names }),
-                )?;
+                out.object(&json!({ "head": output, "kind": kind, "classes": names }))?;
             } else {
                 out.line(&format!(
                     "{} head of {} classes in {}",
-                    learned.head.kind(),
+                    kind,
                     names.len(),
                     output.display()
                 ))?;
@@ -52,8 +52,21 @@ pub(super) fn run(global: &Global, verb: args::Head, out: &mut Output) -> Result
             Ok(Done::Whole)
         }
         args::Head::Import { input, .. } => {
-            let head = eval::read_head(&input)?;
-            let changed = classifier.with_head(head).map_err(|e| e.at(&input))?;
+            let Exchanged {
+                head,
+                classes,
+                feature_space,
+            } = read_head(&input)?;
+            let own = classifier.feature_space().to_string();
+            if let Some(other) = feature_space.filter(|space| *space != own) {
+                let expected = format!("{own}, the classifier's");
+                return Err(Error::invalid("feature space of the head", other, expected)
+                    .at(&input)
+                    .into());
+            }
+            let changed = classifier
+                .with_head(head, &classes)
+                .map_err(|e| e.at(&input))?;
             saving::save(changed, &path, out)
         }
     }

@@ -14,7 +14,7 @@ use crate::encoder::{Encoder, Feature};
 use crate::error::{Error, Result};
 use crate::frame::{Decode, Photo};
 use crate::head::Settings as Learning;
-use crate::text::{Label, TextTower, TextWeights};
+use crate::text::Label;
 
 /// Longer side of the small pictures that `--keep-photos` keeps.
 const THUMBNAIL_PX: u32 = 160;
@@ -44,7 +44,7 @@ pub(super) fn run(global: &Global, args: &args::Learn, out: &mut Output) -> Resu
             "a background needs a class to stand behind: learn one first".into(),
         ));
     }
-    let new_names = add_new_classes(&lessons, args, &before, &mut draft, &model, &settings)?;
+    let new_names = add_new_classes(&lessons, args, &before, &mut draft, (&model, &settings))?;
     let taken = add_photos(
         &lessons, args, &before, &mut draft, &model, &settings, out.quiet,
     )?;
@@ -58,6 +58,7 @@ pub(super) fn run(global: &Global, args: &args::Learn, out: &mut Output) -> Resu
         )
         .into());
     }
+    let new_names = drop_empty(new_names, &lessons, &taken, &mut draft)?;
     let started = std::time::Instant::now();
     let mut after = draft.learn(&note)?;
     let seconds = started.elapsed().as_secs_f64();
@@ -128,47 +129,66 @@ fn add_new_classes(
     args: &args::Learn,
     before: &Classifier,
     draft: &mut Draft,
-    model: &Bundle,
-    settings: &Settings,
+    (model, settings): (&Bundle, &Settings),
 ) -> Result<Vec<String>, Stop> {
-    let mut new = Vec::new();
+    let mut labels = Vec::new();
     for name in lessons.iter().filter_map(|l| l.class.as_deref()) {
         let label = Label::new::<&str>(name, &[])?;
-        if before.position(label.name()).is_ok() {
-            continue;
+        if before.position(label.name()).is_err() {
+            labels.push(label);
         }
-        new.push(label.name().to_owned());
-        let weights = if args.no_name {
-            None
-        } else {
-            weights(&label, model, settings)?
-        };
-        match weights {
-            Some(weights) => draft.add_labels(weights)?,
-            None => draft.add_class(label.name())?,
-        };
+    }
+    let new = labels.iter().map(|l| l.name().to_owned()).collect();
+    if args.no_name {
+        for label in &labels {
+            draft.add_class(label.name())?;
+        }
+        return Ok(new);
+    }
+    let names = args::Names::default();
+    let (known, nameless) = names.understood(labels, model, settings)?;
+    if let Some(weights) = known {
+        draft.add_labels(weights)?;
+    }
+    for label in &nameless {
+        log::warn!(
+            "`{}` says nothing to the model: its photos alone decide",
+            label.name()
+        );
+        draft.add_class(label.name())?;
     }
     Ok(new)
 }
 
-/// `None` where nothing here understands the name: photos alone must do.
-fn weights(
-    label: &Label,
-    model: &Bundle,
-    settings: &Settings,
-) -> Result<Option<TextWeights>, Stop> {
-    let names = args::Names::default();
-    match names.weights(std::slice::from_ref(label), model, settings) {
-        Ok(weights) => Ok(Some(weights)),
-        Err(_) if TextTower::open(model, None).is_ok() => {
-            log::warn!(
-                "`{}` says nothing to the model: its photos alone decide",
-                label.name()
-            );
-            Ok(None)
+/// Takes back the new classes of which no photo could be learned.
+fn drop_empty(
+    new: Vec<String>,
+    lessons: &[Lesson],
+    taken: &Taken,
+    draft: &mut Draft,
+) -> Result<Vec<String>, Stop> {
+    let mut kept = Vec::new();
+    for name in new {
+        let is_it = |l: &&Lesson| {
+            l.class
+                .as_deref()
+                .is_some_and(|c| c.trim().eq_ignore_ascii_case(&name))
+        };
+        let learned = lessons.iter().find(is_it).is_none_or(|l| {
+            taken
+                .skipped
+                .iter()
+                .filter(|(path, _)| l.photos.contains(path))
+                .count()
+                < l.photos.len()
+        });
+        if learned || draft.remove_class(&name).is_err() {
+            kept.push(name);
+        } else {
+            log::warn!("`{name}`: none of its photos could be learned; no such class was made");
         }
-        Err(e) => Err(e.into()),
     }
+    Ok(kept)
 }
 
 /// What became of the photos.
@@ -224,18 +244,6 @@ fn add_photos(
             at += 1;
             let added = result.and_then(|seen| {
                 let right_before = answers_right(before, class, &seen.features[0])?;
-                if let Some(shot) = before.shot_of(&seen.source) {
-                    let expected = format!(
-                        "a new photo; forget it first with `edgeclip forget --shot {}`",
-                        shot.id()
-                    );
-                    return Err(Error::invalid(
-                        "photo",
-                        format!("shot {} already", shot.id()),
-                        expected,
-                    )
-                    .at(path));
-                }
                 let name = path
                     .file_name()
                     .map_or(String::new(), |n| n.to_string_lossy().into_owned());
@@ -268,7 +276,10 @@ fn answers_right(classifier: &Classifier, class: Option<&str>, feature: &Feature
     let decision = classifier.decide(feature, 1)?;
     Ok(match class {
         None => decision.unknown == Some(true),
-        Some(class) => decision.answers[0].label.eq_ignore_ascii_case(class.trim()),
+        Some(class) => {
+            let answer = classifier.position(decision.answers[0].label)?;
+            classifier.position(class).is_ok_and(|own| own == answer)
+        }
     })
 }
 

@@ -25,6 +25,32 @@ impl Names {
         Ok(Some(Prompts::shipped().set(set)?.to_vec()))
     }
 
+    /// Text weights of those of `labels` that the model understands, and the others.
+    pub(super) fn understood(
+        &self,
+        labels: Vec<Label>,
+        model: &Bundle,
+        settings: &Settings,
+    ) -> Result<(Option<TextWeights>, Vec<Label>)> {
+        let text = places::open_text_model(settings, model)?;
+        let tower = TextTower::open(model, text.as_ref())?;
+        let mut known = Vec::with_capacity(labels.len());
+        let mut nameless = Vec::new();
+        for label in labels {
+            if tower.understands(&label)? {
+                known.push(label)
+            } else {
+                nameless.push(label)
+            }
+        }
+        let weights = if known.is_empty() {
+            None
+        } else {
+            Some(self.weights(&known, model, settings)?)
+        };
+        Ok((weights, nameless))
+    }
+
     /// Text weights of `labels` in the chosen prompts.
     pub(super) fn weights(
         &self,

@@ -12,13 +12,34 @@ use crate::head::{Head, Tensor, Tensors, Values};
 const MAX_BYTES: u64 = 1 << 30;
 const KIND: &str = "edgeclip.head";
 const CLASSES: &str = "classes";
+const SPACE: &str = "edgeclip.feature_space";
 
-/// The bytes of a safetensors file with the arrays of `head`; the metadata say its kind and the
-/// names of the classes in the order of its rows.
+/// A head, and what it was learned for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exchanged {
+    /// The head.
+    pub head: Head,
+    /// Names of its classes, in the order of its rows.
+    pub classes: Vec<String>,
+    /// Id of its feature space, where the writer knew one.
+    pub feature_space: Option<String>,
+}
+
+/// The bytes of a safetensors file with the arrays of a head; the metadata say its kind, the names of
+/// the classes in the order of its rows, and its feature space.
 ///
 /// # Errors
-/// The writer refuses the arrays; it has no reason to.
-pub fn write_head(head: &Head, classes: &[&str]) -> Result<Vec<u8>> {
+/// Another number of names than of rows.
+pub fn write_head(of: &Exchanged) -> Result<Vec<u8>> {
+    let (head, classes) = (&of.head, &of.classes);
+    if classes.len() != head.classes() {
+        let found = format!("{} names", classes.len());
+        return Err(Error::invalid(
+            "head to write",
+            found,
+            format!("{}, one a row", head.classes()),
+        ));
+    }
     let Tensors { kind, tensors } = Tensors::from(head);
     let arrays: Vec<(Tensor, Vec<u8>)> = tensors
         .into_iter()
@@ -46,7 +67,10 @@ pub fn write_head(head: &Head, classes: &[&str]) -> Result<Vec<u8>> {
     }
     let names = serde_json::to_string(classes)
         .map_err(|e| Error::invalid("class names", e.to_string(), "text"))?;
-    let facts = HashMap::from([(KIND.to_owned(), kind), (CLASSES.to_owned(), names)]);
+    let mut facts = HashMap::from([(KIND.to_owned(), kind), (CLASSES.to_owned(), names)]);
+    if let Some(space) = &of.feature_space {
+        facts.insert(SPACE.to_owned(), space.clone());
+    }
     safetensors::serialize(views, Some(facts)).map_err(refused)
 }
 
@@ -54,7 +78,7 @@ pub fn write_head(head: &Head, classes: &[&str]) -> Result<Vec<u8>> {
 ///
 /// # Errors
 /// The file cannot be read, is too large, or holds no head; the words name what is missing.
-pub fn read_head(path: &Path) -> Result<Head> {
+pub fn read_head(path: &Path) -> Result<Exchanged> {
     let len = std::fs::metadata(path)
         .map_err(|e| Error::io(path, "read", e))?
         .len();
@@ -70,7 +94,7 @@ pub fn read_head(path: &Path) -> Result<Head> {
     parse(&bytes).map_err(|e| e.at(path))
 }
 
-fn parse(bytes: &[u8]) -> Result<Head> {
+fn parse(bytes: &[u8]) -> Result<Exchanged> {
     let refused = |e: safetensors::SafeTensorError| {
         Error::invalid(
             "head",
@@ -112,5 +136,16 @@ fn parse(bytes: &[u8]) -> Result<Head> {
             values,
         });
     }
-    Head::try_from(Tensors { kind, tensors })
+    let head = Head::try_from(Tensors { kind, tensors })?;
+    let facts = header.metadata().clone().unwrap_or_default();
+    let list = facts.get(CLASSES).map_or("", String::as_str);
+    let classes: Vec<String> = serde_json::from_str(list).map_err(|_| {
+        let expected = "the names of its classes as a JSON list under `classes`";
+        Error::invalid("head", "no list of classes in its metadata", expected)
+    })?;
+    Ok(Exchanged {
+        head,
+        classes,
+        feature_space: facts.get(SPACE).cloned(),
+    })
 }

@@ -15,7 +15,7 @@ use ndarray::Array2;
 pub use confusion::confusion;
 pub use curve::{Line, curve};
 #[cfg(feature = "import")]
-pub use exchange::{read_head, write_head};
+pub use exchange::{Exchanged, read_head, write_head};
 #[cfg(feature = "import")]
 pub use pack::{Draw, Labelled, Pack};
 pub use picture::Picture;
@@ -24,7 +24,7 @@ pub use picture::Picture;
 use crate::error::Result;
 use crate::head::metrics;
 #[cfg(feature = "import")]
-use crate::head::{self, Settings, Shots, Support};
+use crate::head::{self, Learned, Method, Settings, Shots, Support};
 
 /// What came of one head at one number of shots, over some draws.
 #[derive(Clone, Debug)]
@@ -76,12 +76,26 @@ impl Figures {
     }
 }
 
-/// Learns from each of `draws` draws of `shots` a class and measures on what they leave.
+/// Learns from each of `draws`, of `shots` a class, and measures on what they leave. Heads other than
+/// `auto` are left as they come where `uncalibrated`: that is what tables of top-1 need.
 ///
 /// # Errors
 /// The pack has too few rows, or the head cannot be learned from them.
 #[cfg(feature = "import")]
-pub fn measure(pack: &Pack, shots: usize, settings: &Settings, draws: &[Draw]) -> Result<Cell> {
+pub fn measure(
+    pack: &Pack,
+    shots: usize,
+    settings: &Settings,
+    draws: &[Draw],
+    uncalibrated: bool,
+) -> Result<Cell> {
+    if draws.is_empty() {
+        return Err(crate::Error::invalid(
+            "draws of shots",
+            "none",
+            "one at least",
+        ));
+    }
     let mut figures = Vec::new();
     let (mut pooled, mut labels) = (Vec::new(), Vec::new());
     let (mut estimates, mut words, mut seconds) = (Vec::new(), Vec::new(), 0.0);
@@ -93,11 +107,13 @@ pub fn measure(pack: &Pack, shots: usize, settings: &Settings, draws: &[Draw]) -
             labels: &draw.support.labels,
             bursts: &bursts,
         };
-        let learned = head::learn(
-            &Support::new(shots, pack.text.view(), pack.scale)?,
-            settings,
-            0,
-        )?;
+        let support = Support::new(shots, pack.text.view(), pack.scale)?;
+        let learned = match settings.method {
+            method if uncalibrated && method != Method::Auto => {
+                Learned::elsewhere(method.learn(&support)?)
+            }
+            _ => head::learn(&support, settings, 0)?,
+        };
         seconds += started.elapsed().as_secs_f64();
         let mut p = learned.head.scores(draw.query.features.view());
         for mut row in p.rows_mut() {

@@ -20,7 +20,11 @@ use crate::error::{Error, Result};
 
 /// Largest pack that is read, in bytes.
 const MAX_BYTES: u64 = 2 << 30;
-const MAX_CLASSES: usize = 100_000;
+const MAX_CLASSES: usize = crate::text::MAX_LABELS;
+/// Widest feature that is believed.
+const MAX_DIM: usize = 4096;
+/// Most scores that measuring may hold, queries times classes.
+const MAX_SCORES: usize = 1 << 29;
 
 /// Features with labels.
 #[derive(Clone, Debug)]
@@ -108,6 +112,14 @@ impl Pack {
         };
         if query.features.ncols() != dim {
             return Err(no_pack("query and support of different widths"));
+        }
+        if dim > MAX_DIM || query.labels.len().saturating_mul(classes.len()) > MAX_SCORES {
+            let found = format!(
+                "{} queries, {} classes, width {dim}",
+                query.labels.len(),
+                classes.len()
+            );
+            return Err(no_pack(&found));
         }
         let draws = draws(&tensors, support.labels.len())?;
         Ok(Self {
@@ -322,6 +334,9 @@ fn draws(tensors: &SafeTensors<'_>, pool: usize) -> Result<BTreeMap<usize, Vec<V
         let &[_, width] = view.shape() else {
             return Err(no_pack(&format!("`{name}` of shape {:?}", view.shape())));
         };
+        if view.shape().contains(&0) {
+            return Err(no_pack(&format!("`{name}` of shape {:?}", view.shape())));
+        }
         let rows = integers(&view, &name, pool)?;
         found.insert(
             shots,

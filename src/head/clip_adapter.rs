@@ -96,6 +96,30 @@ struct Shares {
 }
 
 impl ClipAdapter {
+    /// Its numbers, and the most steps that it trains.
+    pub(super) fn numbers(&self) -> (Vec<f64>, usize) {
+        let mut numbers: Vec<f64> = [self.alpha, self.beta]
+            .iter()
+            .filter_map(|share| match share {
+                Share::Fixed(v) => Some(*v),
+                Share::Searched => None,
+            })
+            .collect();
+        let steps = match self.training {
+            Training::FullBatch {
+                epochs,
+                rate,
+                decay,
+            } => {
+                numbers.extend([rate, decay]);
+                epochs
+            }
+            Training::Lbfgs { steps } => steps,
+            Training::Authors => 0,
+        };
+        (numbers, steps)
+    }
+
     pub(super) fn learn(&self, support: &Support<'_>) -> Result<Head> {
         support.require_shots("clip-adapter")?;
         let shares = self.shares(support)?;

@@ -142,23 +142,27 @@ impl HeldOutScores {
         f64::midpoint(low, high).exp() as f32
     }
 
-    /// Expected error of the finished head from that of rows left out.
+    /// Expected error of the finished head on its first `classes` classes, from that of rows left out.
     ///
     /// Each row errs by the mean of what it was answered and of what its probability owned up to: the
     /// first is honest, the second less noisy. The error is carried from the shots that were left to all
     /// shots along shots^−curve. The interval holds the noise of so few rows and what the carrying may
     /// be off by.
-    pub(super) fn estimate(&self, p: &Array2<f32>, curve: f64) -> Option<Estimate> {
+    pub(super) fn estimate(&self, p: &Array2<f32>, curve: f64, classes: usize) -> Option<Estimate> {
         let balanced = self.balanced();
-        let whole: f64 = balanced.iter().sum();
-        let judged: f64 = self.rows().map(|i| balanced[i]).sum();
-        if judged < LEAST_JUDGED * whole {
+        let counts = |i: &usize| self.labels[*i] < classes;
+        let whole: f64 = (0..balanced.len())
+            .filter(counts)
+            .map(|i| balanced[i])
+            .sum();
+        let judged: f64 = self.rows().filter(counts).map(|i| balanced[i]).sum();
+        if judged == 0.0 || judged < LEAST_JUDGED * whole {
             return None;
         }
         let k = self.scores.ncols();
         let mut of_class = vec![(0.0, 0.0); k];
         let (mut at_one, mut squares) = (0.0, 0.0);
-        for i in self.rows() {
+        for i in self.rows().filter(counts) {
             let row = p.row(i);
             let top = row.iter().copied().fold(0.0, f32::max);
             let right = f64::from(u8::from(
@@ -176,7 +180,7 @@ impl HeldOutScores {
         let at_one = (at_one / judged).min(1.0 - 1.0 / k as f64);
         let mut seen = vec![false; k];
         self.labels.iter().for_each(|y| seen[*y] = true);
-        let errors: Vec<f64> = (0..k)
+        let errors: Vec<f64> = (0..classes)
             .filter(|y| seen[*y])
             .map(|y| {
                 if of_class[y].1 > 0.0 {

@@ -1,13 +1,14 @@
 //! From shots to a head that knows how sure it is: calibration, an estimate of its own accuracy, and
 //! the threshold below which nothing known is seen. All of it comes from answers to shots left out.
 
-use ndarray::{Array1, Array2, ArrayView2};
+use ndarray::{Array1, Array2};
 use serde::{Deserialize, Serialize};
 
 use super::auto;
 use super::held_out::{HeldOutScores, argmax};
-use super::linear::dot;
+use super::linear::Linear;
 use super::softmax::softmax;
+use super::unknown::{self, LIKELY, Unknown};
 use super::{
     ClipAdapter, Estimate, Head, HeldOut, Method, Scratch, Support, Training, nearest_mean,
 };
@@ -15,15 +16,13 @@ use crate::error::{Error, Result};
 
 /// Folds of bursts for heads that have no formula for leaving one out.
 const FOLDS: usize = 5;
+/// A score that no class of any photo is below.
+const NEVER: f32 = -1e6;
 /// Classes up to which `auto` tries the bottleneck: beyond, it takes longer than a lesson may.
 const MOST_ADAPTED: usize = 100;
 /// What the bottleneck must gain on shots left out, in nats and in standard deviations.
 const LEAST_GAIN: f64 = 4.0;
 const SURE: f64 = 3.0;
-/// A class known by its name alone is answered from this probability on.
-pub const LIKELY: f32 = 0.5;
-/// Share of known things that may at most be called unknown, whatever false accepts that costs.
-const MOST_REJECTED: f64 = 0.1;
 
 /// How to learn.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,7 +46,7 @@ impl Settings {
     /// Refuses what no flag gives.
     ///
     /// # Errors
-    /// A false-accept share that is none.
+    /// A false-accept share that is none, or [`Method::check`] refuses.
     pub fn check(&self) -> Result<()> {
         if !(self.false_accept > 0.0 && self.false_accept < 1.0) {
             let found = self.false_accept.to_string();
@@ -57,7 +56,7 @@ impl Settings {
                 "a number between 0 and 1",
             ));
         }
-        Ok(())
+        self.method.check()
     }
 }
 
@@ -77,26 +76,6 @@ pub struct Learned {
     pub words: Vec<String>,
 }
 
-/// Known-ness of a feature is its best score plus `zero_point·f`: scores are differences from the mean
-/// of the names, and the mean tells whether the photo looks like any name at all.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Unknown {
-    /// D values, or none without names.
-    pub zero_point: Vec<f32>,
-    /// Below it a feature is unknown.
-    pub threshold: f32,
-    /// The same where the best class is known by its name alone: no photo says how well known such
-    /// things are, so only what strange things reach is refused, and what is [not likely](LIKELY).
-    pub by_name: f32,
-    /// K: classes known by their name alone.
-    pub idle: Vec<bool>,
-    /// Share of strange things that it lets pass, and of known ones that it turns away, as far as the
-    /// shots that were left out tell; none where nothing stood for strange things.
-    pub accepts: Option<f32>,
-    /// See `accepts`.
-    pub rejects: f32,
-}
-
 /// Learns the head of `settings` from `support`. The last `background` classes of it (none or one)
 /// stand for what must be answered `unknown`.
 ///
@@ -108,29 +87,29 @@ pub fn learn(support: &Support<'_>, settings: &Settings, background: usize) -> R
     let classes = support.classes() - background.min(support.classes() - 1);
     let fitted = match settings.method {
         _ if support.classes() == 1 => Fitted::of_one_class(support)?,
+        _ if support.labels().iter().all(|y| *y >= classes) => Fitted::of_names(support)?,
         Method::Auto => {
-            let mix = Fitted::auto(support)?;
+            let mix = Fitted::auto(support, background)?;
             Fitted::bottleneck(support, &mix)?.unwrap_or(mix)
         }
         method => Fitted::by_folds(support, method)?,
     };
     let held = &fitted.held_out;
     let p = held.probabilities(fitted.temperature);
-    let unknown = unknown(support, &fitted, classes, settings.false_accept.into());
-    let estimate = (support.classes() > 1)
-        .then(|| held.estimate(&p, fitted.curve))
-        .flatten();
+    let unknown = unknown::threshold(
+        support,
+        (held, fitted.temperature),
+        fitted.zero_point.as_ref(),
+        classes,
+        settings.false_accept.into(),
+    );
+    let estimate = if classes > 1 {
+        held.estimate(&p, fitted.curve, classes)
+    } else {
+        None
+    };
     let mut words = fitted.words;
-    words.push(match &unknown {
-        None => "too few shots to tell when nothing known is seen".to_owned(),
-        Some(Unknown { accepts: None, rejects, .. }) => {
-            format!("unknown: {:.0}% of the shots fall under it; show a --background to judge strange things", 100.0 * rejects)
-        }
-        Some(Unknown { accepts: Some(accepts), rejects, .. }) => format!(
-            "unknown: {:.0}% of strange things pass and {:.0}% of known ones are turned away, as far as the shots tell",
-            100.0 * accepts, 100.0 * rejects
-        ),
-    });
+    words.push(Unknown::words(unknown.as_ref()));
     Ok(Learned {
         held_out: held.answers(&p),
         head: fitted.head.scaled(1.0 / fitted.temperature),
@@ -171,7 +150,7 @@ impl Learned {
             .iter()
             .copied()
             .fold(f32::NEG_INFINITY, f32::max);
-        Some(best + zero(&unknown.zero_point, feature))
+        Some(best + unknown.zero(feature))
     }
 
     /// Whether a feature shows none of the first `classes` classes: another, the background, has the
@@ -232,14 +211,6 @@ impl Learned {
     }
 }
 
-fn zero(zero_point: &[f32], feature: &[f32]) -> f32 {
-    if zero_point.is_empty() {
-        0.0
-    } else {
-        dot(zero_point, feature)
-    }
-}
-
 /// A head, and the answers of its like to shots left out.
 struct Fitted {
     head: Head,
@@ -252,8 +223,8 @@ struct Fitted {
 }
 
 impl Fitted {
-    fn auto(support: &Support<'_>) -> Result<Self> {
-        let found = auto::learn(support)?;
+    fn auto(support: &Support<'_>, background: usize) -> Result<Self> {
+        let found = auto::learn(support, background)?;
         Ok(Self {
             head: Head::Linear(found.linear),
             held_out: found.held_out,
@@ -289,7 +260,12 @@ impl Fitted {
     /// CLIP-Adapter, where shots left out say clearly that it is better than the mix; it has 100 times
     /// the freedom, so a small lead on few shots is no evidence.
     fn bottleneck(support: &Support<'_>, mix: &Self) -> Result<Option<Self>> {
-        if support.classes() > MOST_ADAPTED {
+        // Beside classes without a name, its folds would judge the named ones alone.
+        let named = (0..support.classes())
+            .filter(|k| support.has_text(*k))
+            .count();
+        let half_named = named > 0 && named < support.classes();
+        if half_named || support.classes() > MOST_ADAPTED {
             return Ok(None);
         }
         let method = Method::ClipAdapter(ClipAdapter {
@@ -327,6 +303,28 @@ impl Fitted {
             zero_point: None,
             words: vec![words],
         }))
+    }
+
+    /// Beside names alone a background is no class to choose: it only tells where unknown begins.
+    fn of_names(support: &Support<'_>) -> Result<Self> {
+        let weights = support.text().mapv(|v| v * support.scale() as f32);
+        let mut bias = vec![0.0; support.classes()];
+        if let Some(last) = bias.last_mut() {
+            *last = NEVER;
+        }
+        let head = Head::Linear(Linear::new(weights, bias)?);
+        let scores = head.scores(support.features());
+        let held_out = HeldOutScores::of_shots(support, scores, vec![true; support.len()]);
+        let words =
+            vec!["names alone choose; the background tells where unknown begins".to_owned()];
+        Ok(Self {
+            head,
+            held_out,
+            temperature: 1.0,
+            curve: 0.0,
+            zero_point: None,
+            words,
+        })
     }
 
     /// With nothing to choose between, likeness to the mean of the shots is all that there is.
@@ -390,124 +388,4 @@ fn held_out_by_folds(support: &Support<'_>, method: Method, count: usize) -> Hel
         }
     }
     HeldOutScores::of_shots(support, scores, judged)
-}
-
-/// The threshold that lets `false_accept` of strange things pass, but never turns away more than
-/// [`MOST_REJECTED`] of the shots. Strange things are the background shots, or else shots with their own
-/// class struck out: what they would look like if it had never been learned.
-fn unknown(
-    support: &Support<'_>,
-    fitted: &Fitted,
-    classes: usize,
-    false_accept: f64,
-) -> Option<Unknown> {
-    let held = &fitted.held_out;
-    let zero_point: Vec<f32> = fitted
-        .zero_point
-        .iter()
-        .flatten()
-        .map(|v| *v as f32)
-        .collect();
-    let zeros = zeros_of_rows(support.features(), held, &zero_point);
-    let (mut known, mut strange, mut background) = (Vec::new(), Vec::new(), Vec::new());
-    for i in held.rows() {
-        let scores = held.scores.row(i);
-        let best = |without: usize| {
-            let kept = (0..classes)
-                .filter(|k| *k != without)
-                .map(|k| scores[k] / fitted.temperature);
-            kept.fold(f32::NEG_INFINITY, f32::max) + zeros[i]
-        };
-        let own = held.labels[i];
-        if own >= classes {
-            background.push((best(usize::MAX), held.weights[i]));
-            continue;
-        }
-        known.push((best(usize::MAX), held.weights[i]));
-        if classes > 1 {
-            strange.push((best(own), held.weights[i]));
-        }
-    }
-    let mut strange = if background.is_empty() {
-        strange
-    } else {
-        background
-    };
-    let reject = quantile(&mut known, MOST_REJECTED)?;
-    // Where both wishes can be met there is a gap between known and strange: its middle is safest.
-    let accept = quantile(&mut strange, 1.0 - false_accept);
-    let threshold = match accept {
-        Some(accept) if accept < reject => f32::midpoint(accept, reject),
-        _ => reject,
-    };
-    let by_name = accept.map_or(threshold, |accept| accept.min(threshold));
-    let shots = support.class_weights();
-    let idle = (0..support.classes()).map(|k| shots[k] == 0.0).collect();
-    let accepts = (!strange.is_empty()).then(|| 1.0 - below(&strange, threshold));
-    let rejects = below(&known, threshold);
-    threshold.is_finite().then_some(Unknown {
-        zero_point,
-        threshold,
-        by_name,
-        idle,
-        accepts,
-        rejects,
-    })
-}
-
-/// Mean of `zero_point·f` over the shots of each row.
-fn zeros_of_rows(
-    features: ArrayView2<'_, f32>,
-    held: &HeldOutScores,
-    zero_point: &[f32],
-) -> Vec<f32> {
-    let mut sums = vec![(0.0_f32, 0.0_f32); held.labels.len()];
-    for (feature, row) in features.rows().into_iter().zip(&held.row_of) {
-        sums[*row].0 += zero(zero_point, &feature.to_vec());
-        sums[*row].1 += 1.0;
-    }
-    sums.into_iter()
-        .map(|(sum, count)| sum / count.max(1.0))
-        .collect()
-}
-
-/// Share of the weight whose values lie below `threshold`.
-fn below(values: &[(f32, f64)], threshold: f32) -> f32 {
-    let weight = |under: bool| {
-        values
-            .iter()
-            .filter(|v| !under || v.0 < threshold)
-            .map(|v| v.1)
-            .sum::<f64>()
-    };
-    // An empty sum is -0.
-    (weight(true) / weight(false)).abs() as f32
-}
-
-/// The value below which the share `q` of the weight lies; sorts the values.
-fn quantile(values: &mut [(f32, f64)], q: f64) -> Option<f32> {
-    values.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let whole: f64 = values.iter().map(|v| v.1).sum();
-    let mut sum = 0.0;
-    let reached = |v: &&(f32, f64)| {
-        sum += v.1;
-        sum >= q * whole
-    };
-    values.iter().find(reached).or(values.last()).map(|v| v.0)
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quantiles_count_weights() {
-        let mut values = vec![(3.0, 1.0), (1.0, 2.0), (2.0, 1.0)];
-        assert_eq!(quantile(&mut values, 0.25), Some(1.0));
-        assert_eq!(quantile(&mut values, 0.6), Some(2.0));
-        assert_eq!(quantile(&mut values, 1.0), Some(3.0));
-        assert_eq!(quantile(&mut [], 0.5), None);
-        assert_eq!(below(&values, 2.0), 0.5);
-    }
 }

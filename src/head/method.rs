@@ -66,6 +66,41 @@ impl Method {
         }
     }
 
+    /// Refuses settings that lead nowhere, as a file might hold them.
+    ///
+    /// # Errors
+    /// Training without end, or a number that is none or negative.
+    pub fn check(&self) -> Result<()> {
+        const MOST_STEPS: usize = 100_000;
+        let (numbers, steps): (Vec<f64>, usize) = match self {
+            Self::Auto | Self::ZeroShot | Self::NearestMean => (vec![], 0),
+            Self::LinearProbe(s) => (vec![s.penalty], s.steps),
+            Self::ClipAdapter(s) => s.numbers(),
+            Self::ResidualLinear(Penalty::Fixed(penalty) | Penalty::Falling(penalty)) => {
+                (vec![*penalty], 0)
+            }
+            Self::ResidualLinear(Penalty::PerClass) => (vec![], 0),
+            Self::Gda(s) => (vec![s.mix], 0),
+            Self::Tip(s) => {
+                let training = s.training.map_or((0.0, 0), |t| (t.rate, t.steps));
+                (vec![s.sharpness, s.strength, training.0], training.1)
+            }
+        };
+        match numbers.iter().find(|v| !(v.is_finite() && **v >= 0.0)) {
+            Some(number) => Err(Error::invalid(
+                "setting of a head",
+                number.to_string(),
+                "a finite number from 0 up",
+            )),
+            None if steps > MOST_STEPS => Err(Error::invalid(
+                "steps of training",
+                steps.to_string(),
+                format!("at most {MOST_STEPS}"),
+            )),
+            None => Ok(()),
+        }
+    }
+
     /// The head that `support` teaches.
     ///
     /// # Errors
@@ -73,7 +108,7 @@ impl Method {
     /// settings that lead to values that are not finite.
     pub fn learn(&self, support: &Support<'_>) -> Result<Head> {
         match self {
-            Self::Auto => Ok(Head::Linear(auto::learn(support)?.linear)),
+            Self::Auto => Ok(Head::Linear(auto::learn(support, 0)?.linear)),
             Self::ZeroShot => zero_shot::learn(support),
             Self::NearestMean => nearest_mean::learn(support),
             Self::LinearProbe(settings) => settings.learn(support),

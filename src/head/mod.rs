@@ -25,6 +25,7 @@ mod residual_linear;
 mod softmax;
 mod support;
 mod tip;
+mod unknown;
 mod zero_shot;
 
 use ndarray::{Array2, ArrayView2};
@@ -36,13 +37,14 @@ pub use clip_adapter::{Adapter, AdapterParts, ClipAdapter, Share, Training};
 pub use exchange::{Tensor, Tensors, Values};
 pub use gda::Gda;
 pub use held_out::{Estimate, HeldOut};
-pub use learn::{LIKELY, Learned, Settings, Unknown, learn};
+pub use learn::{Learned, Settings, learn};
 pub use linear::Linear;
 pub use linear_probe::LinearProbe;
 pub use method::Method;
 pub use residual_linear::Penalty;
 pub use support::{Shots, Support};
 pub use tip::{Cache, CacheParts, KeyTraining, Tip};
+pub use unknown::{LIKELY, Unknown};
 pub use zero_shot::zero_shot;
 
 /// What was learned: all that is needed to score a feature. Saved and read as [`Tensors`].

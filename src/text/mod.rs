@@ -155,6 +155,27 @@ impl TextTower {
         })
     }
 
+    /// Whether there is anything here that can turn a label into a weight.
+    ///
+    /// # Errors
+    /// The tokenizer fails.
+    pub fn understands(&self, label: &Label) -> Result<bool> {
+        let by_heart = label.prompts().is_empty()
+            && self
+                .vocabulary
+                .as_ref()
+                .is_some_and(|v| v.find(label.name()).is_some());
+        if by_heart {
+            return Ok(true);
+        }
+        #[cfg(feature = "import")]
+        if let Some(encoder) = &self.encoder {
+            let given = encoder.is_exact() || !label.prompts().is_empty();
+            return Ok(given || encoder.knows(label.name())?);
+        }
+        Ok(false)
+    }
+
     fn look_up(&self, name: &str) -> Result<Option<(Vec<f32>, Origin)>> {
         let Some(vocabulary) = &self.vocabulary else {
             return Ok(None);

@@ -129,7 +129,8 @@ fn a_photo_is_never_learned_twice() {
     let again = bench.run(["learn", "cat", &photo("coffee.jpg")]);
     assert_eq!(again.status, 1);
     assert!(
-        again.err.contains("shot 0 already") && again.err.contains("forget --shot 0"),
+        again.err.contains("shot 0 of `cup of coffee` already")
+            && again.err.contains("forget --shot 0"),
         "{}",
         again.err
     );

@@ -8,7 +8,6 @@
 
 use ndarray::ArrayView1;
 
-use super::super::softmax::softmax;
 use super::mix::{Evidence, Mix, STRENGTH};
 use super::{CURVE, Shots};
 
@@ -95,25 +94,26 @@ fn log_sum(values: impl Iterator<Item = f64> + Clone) -> f64 {
     top + values.map(|v| (v - top).exp()).sum::<f64>().ln()
 }
 
-/// Moves the offset by the least step that makes both kinds err about equally often.
+/// Moves the offset by the least step that makes both kinds err about equally often; the background,
+/// which is no kind of thing, is left out.
 ///
 /// `boost` is what leaving one out takes from the discriminant's strength.
 pub(super) fn be_fair(mix: &mut Mix, evidence: &Evidence<'_>, shots: &Shots<'_>, boost: f64) {
-    let both = |named: bool| evidence.labels.iter().any(|k| evidence.named[*k] == named);
-    if !evidence.is_half_named() || !both(true) || !both(false) {
+    if !evidence.is_half_named() {
         return;
     }
     let biases = mix.biases(evidence);
-    let mut all = Vec::with_capacity(evidence.labels.len());
-    let mut scores = vec![0.0; biases.len()];
-    for i in 0..evidence.labels.len() {
-        let photos = shots.expected(evidence, i, boost);
-        mix.scores(evidence, i, ArrayView1::from(&photos), &biases, &mut scores);
-        all.push(scores.clone());
+    let of_classes = (0..evidence.labels.len()).filter(|i| evidence.labels[*i] < evidence.classes);
+    let duels: Vec<Duel> = of_classes
+        .map(|i| Duel::of(mix, evidence, shots, &biases, (i, boost)))
+        .collect();
+    let has = |named: bool| duels.iter().any(|d| d.named == named);
+    if !has(true) || !has(false) {
+        return;
     }
     let mut best = (true, f64::INFINITY, 0.0);
     for by in tries(0.0, 6.0, 60) {
-        let gap = gap(mix, evidence, shots, &all, by).abs();
+        let gap = gap(&duels, by).abs();
         let fair = gap <= FAIR;
         let found = (!fair, if fair { by.abs() } else { gap }, by);
         if (found.0, found.1) < (best.0, best.1) {
@@ -123,35 +123,72 @@ pub(super) fn be_fair(mix: &mut Mix, evidence: &Evidence<'_>, shots: &Shots<'_>,
     mix.move_offset(best.2);
 }
 
-/// Error of the unnamed kind less that of the named, with the offset moved `by`.
-fn gap(mix: &Mix, evidence: &Evidence<'_>, shots: &Shots<'_>, scores: &[Vec<f64>], by: f64) -> f64 {
-    let mut error = [(0.0, 0.0); 2];
-    for (i, scores) in scores.iter().enumerate() {
+/// A held-out shot between the kinds: all that its error depends on, whatever the offset.
+struct Duel {
+    own: f64,
+    named: bool,
+    /// Best score of another class with a name, and without.
+    rivals: [f64; 2],
+    /// log Σ exp of the scores with a name, and without.
+    sums: [f64; 2],
+    weight: f64,
+    /// What having the shot back does to the error of its class.
+    learned: f64,
+}
+
+impl Duel {
+    fn of(
+        mix: &Mix,
+        evidence: &Evidence<'_>,
+        shots: &Shots<'_>,
+        biases: &[f64],
+        (i, boost): (usize, f64),
+    ) -> Self {
         let own = evidence.labels[i];
-        let mut p: Vec<f64> = scores.clone();
-        for (score, named) in p.iter_mut().zip(&evidence.named) {
-            if !named {
-                *score += by;
-            }
-        }
-        softmax(&mut p);
-        let right = (0..p.len()).all(|k| k == own || p[k] < p[own]);
+        let mut scores = vec![0.0; biases.len()];
+        let photos = shots.expected(evidence, i, boost);
+        mix.scores(evidence, i, ArrayView1::from(&photos), biases, &mut scores);
+        let side = |named: bool| (0..scores.len()).filter(move |k| evidence.named[*k] == named);
+        let rival = |named: bool| {
+            let others = side(named).filter(|k| *k != own);
+            others.map(|k| scores[k]).fold(f64::NEG_INFINITY, f64::max)
+        };
+        let sum = |named: bool| log_sum(side(named).map(|k| scores[k]));
         let named = evidence.named[own];
         let curve = if named {
             CURVE * mix.strength / STRENGTH
         } else {
             CURVE
         };
-        // With the shot back, its class errs a little less.
         let learned = if evidence.checked[i] {
             shots.left(i).max(0.5) / shots.count(i)
         } else {
             1.0
         };
-        let e = (1.0 - 0.5 * (f64::from(u8::from(right)) + p[own])) * learned.powf(curve);
-        let (sum, weight) = &mut error[usize::from(named)];
-        *sum += evidence.weights[i] * e;
-        *weight += evidence.weights[i];
+        Self {
+            own: scores[own],
+            named,
+            rivals: [rival(true), rival(false)],
+            sums: [sum(true), sum(false)],
+            weight: evidence.weights[i],
+            learned: learned.powf(curve),
+        }
     }
-    error[0].0 / error[0].1 - error[1].0 / error[1].1
+
+    /// Its error, half by the hit and half by the probability, with the unnamed scores moved `by`.
+    fn error(&self, by: f64) -> f64 {
+        let own = if self.named { self.own } else { self.own + by };
+        let right = own > self.rivals[0] && own > self.rivals[1] + by;
+        let p = (own - log_sum([self.sums[0], self.sums[1] + by].into_iter())).exp();
+        (1.0 - 0.5 * (f64::from(u8::from(right)) + p)) * self.learned
+    }
+}
+
+/// Error of the unnamed kind less that of the named, with the offset moved `by`.
+fn gap(duels: &[Duel], by: f64) -> f64 {
+    let error = |named: bool| {
+        let kind = || duels.iter().filter(move |d| d.named == named);
+        kind().map(|d| d.weight * d.error(by)).sum::<f64>() / kind().map(|d| d.weight).sum::<f64>()
+    };
+    error(false) - error(true)
 }

@@ -49,6 +49,8 @@ pub(super) struct Evidence<'a> {
     pub(super) weights: Vec<f64>,
     /// N: whether the shot's class has other shots.
     pub(super) checked: Vec<bool>,
+    /// Classes but for the background, which stands last where it has shots.
+    pub(super) classes: usize,
     /// K: whether the class has a text weight.
     pub(super) named: Vec<bool>,
     /// K: whether it has shots.
@@ -336,14 +338,14 @@ impl Evidence<'_> {
             .any(|(named, seen)| *named && !*seen)
     }
 
-    /// Whether there are classes of both kinds.
+    /// Whether there are classes of both kinds; the background is of neither.
     pub(super) fn is_half_named(&self) -> bool {
-        self.names.is_some() && self.named.contains(&false)
+        self.names.is_some() && self.named[..self.classes].contains(&false)
     }
 
     /// Mean over the shots of the best name's score, where a class without a name must keep up.
     pub(super) fn best_name(&self) -> f64 {
-        let Some(names) = self.names.as_ref().filter(|_| self.is_half_named()) else {
+        let Some(names) = self.names.as_ref().filter(|_| self.named.contains(&false)) else {
             return 0.0;
         };
         let best = |row: ArrayView1<'_, f32>| {
@@ -382,6 +384,7 @@ mod tests {
             labels: &labels,
             weights: vec![1.25; n],
             checked: vec![true; n],
+            classes: 5,
             named: vec![true, true, false, true, true],
             seen: vec![true, true, true, true, false],
         };

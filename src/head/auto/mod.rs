@@ -88,8 +88,9 @@ impl Shots<'_> {
     }
 }
 
-/// Learns from `support`.
-pub(super) fn learn(support: &Support<'_>) -> Result<Auto> {
+/// Learns from `support`, whose last `background` classes (none or one) are what is to be unknown.
+pub(super) fn learn(support: &Support<'_>, background: usize) -> Result<Auto> {
+    support.require_shots("auto")?;
     let (x, labels, burst_of) = merged(support);
     let k = support.classes();
     let discriminant = Discriminant::fit(&x, &labels, k).ok_or_else(|| {
@@ -105,11 +106,11 @@ pub(super) fn learn(support: &Support<'_>) -> Result<Auto> {
         discriminant: &discriminant,
     };
     let named: Vec<bool> = (0..k).map(|class| support.has_text(class)).collect();
-    let names = Names::of(support, &named, &x, &discriminant.centre);
+    let mut names = Names::of(support, &named, &x, &discriminant.centre);
     let seen: Vec<bool> = discriminant.counts.iter().map(|n| *n > 0).collect();
     let per_class = labels.len() as f64 / seen.iter().filter(|s| **s).count().max(1) as f64;
     let evidence = Evidence {
-        names: names.as_ref().map(|n| n.scores.clone()),
+        names: names.as_mut().map(|n| std::mem::take(&mut n.scores)),
         photos: &discriminant.held_out,
         lean: names.as_ref().map_or(vec![0.0; k], |n| n.lean.clone()),
         labels: &labels,
@@ -118,6 +119,7 @@ pub(super) fn learn(support: &Support<'_>) -> Result<Auto> {
             .map(|y| per_class / discriminant.counts[*y] as f64)
             .collect(),
         checked: labels.iter().map(|y| discriminant.counts[*y] > 1).collect(),
+        classes: k - background,
         named,
         seen,
     };
