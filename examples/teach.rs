@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use edgeclip::classifier::NewShot;
+use edgeclip::classifier::{Change, NewShot};
+use edgeclip::store::Saver;
 use edgeclip::text::{TextTower, parse_labels};
 use edgeclip::{Bundle, Classifier, Encoder, frame::Decode};
 
@@ -11,18 +12,33 @@ fn main() -> edgeclip::Result<()> {
     let mut encoder = Encoder::open(&model, 1)?;
     let names = parse_labels("cat, rocket, gravel, old coin")?;
     let weights = TextTower::open(&model, None)?.weights(&names, &mut |_, _| {})?;
-    let by_name = Classifier::from_labels(&model, weights)?;
+    let mut by_name = Classifier::from_labels(&model, weights)?;
+    let file = std::env::temp_dir().join(format!("teach-{}.ecclass", std::process::id()));
+    by_name.save(&file)?;
 
     // A lesson: photos become shots, and the head is learned from all of them at once.
     let mut draft = by_name.draft();
     for number in 0..5 {
-        let path = format!("examples/lesson/learn/old_coin/{number:02}.jpg");
-        let frame = Decode::default().load(Path::new(&path))?;
-        draft.add_shots(Some("old coin"), vec![NewShot::of(encoder.encode(&frame)?)])?;
+        let name = format!("{number:02}.jpg");
+        let folder = Path::new("examples/lesson/learn/old_coin");
+        let photo = Decode::default().photo(&folder.join(&name))?;
+        let feature = encoder.encode(&photo.frame)?;
+        draft.add_shots(
+            Some("old coin"),
+            vec![NewShot::from_photo(&photo, feature, &name)],
+        )?;
     }
-    let taught = draft.learn("five coins")?;
+    let mut taught = draft.learn("five coins")?;
+    taught.save(&file)?;
     for words in taught.learned().map_or(&[][..], |l| &l.words) {
         println!("{words}");
+    }
+    println!(
+        "for the worse: {}",
+        Change::between(&by_name, &taught).is_for_the_worse()
+    );
+    for advice in taught.audit()?.advice {
+        println!("advice: {advice}");
     }
 
     let coin = Decode::default().load(Path::new("examples/lesson/rest/old_coin/07.jpg"))?;
@@ -36,12 +52,10 @@ fn main() -> edgeclip::Result<()> {
         );
     }
 
-    // Forgetting a shot gives what never learning it would have given, to the bit.
-    let mut back = taught.draft();
-    back.forget_class(Some("old coin"))?;
+    Saver::new(&file).undo(1)?;
     println!(
-        "back to names: {}",
-        back.learn("forgot the coins")?.learned().is_none()
+        "undone, back to names: {}",
+        Classifier::open(&file)?.learned().is_none()
     );
     Ok(())
 }

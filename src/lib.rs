@@ -11,7 +11,7 @@
 //!
 //! The modules stand in this order, and each uses only what stands before it: [`error`],
 //! [`store`], [`frame`], [`preprocess`], [`bundle`], [`encoder`], [`text`], `import`,
-//! [`head`], [`classifier`], [`eval`], `cli`.
+//! [`head`], [`classifier`], `eval`, `cli`.
 
 pub mod bundle;
 pub mod classifier;
@@ -19,6 +19,7 @@ pub mod classifier;
 pub mod cli;
 pub mod encoder;
 pub mod error;
+#[cfg(feature = "import")]
 pub mod eval;
 pub mod frame;
 pub mod head;

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::text::{self, Label, Origin, TextWeights};
 
 /// Most shots of one classifier; 1,000 classes of 100.
-const MAX_SHOTS: usize = 100_000;
+pub(super) const MAX_SHOTS: usize = 100_000;
 
 /// A classifier in the making. [`learn`](Draft::learn) ends it; dropping it changes nothing.
 #[derive(Clone, Debug)]

@@ -205,6 +205,13 @@ impl Record {
 
 impl Lessons {
     fn check(&self, classes: &[Class]) -> Result<()> {
+        if self.shots.len() > super::draft::MAX_SHOTS {
+            return Err(Error::Limit {
+                what: "shots",
+                found: self.shots.len() as u64,
+                limit: super::draft::MAX_SHOTS as u64,
+            });
+        }
         let rising = self.shots.is_sorted_by(|a, b| a.id() < b.id());
         if !rising || self.shots.last().is_some_and(|s| s.id() >= self.next_shot) {
             return Err(Error::invalid(
@@ -213,10 +220,8 @@ impl Lessons {
                 "rising ones",
             ));
         }
-        let known = |s: &Shot| {
-            s.class()
-                .is_none_or(|id| classes.iter().any(|c| c.id == id))
-        };
+        let ids: std::collections::BTreeSet<u32> = classes.iter().map(Class::id).collect();
+        let known = |s: &Shot| s.class().is_none_or(|id| ids.contains(&id));
         if !self.shots.iter().all(known) {
             return Err(Error::invalid(
                 "shots",

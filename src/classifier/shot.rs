@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::encoder::{Feature, normalise};
 use crate::error::{Error, Result};
+use crate::frame::Photo;
 
 /// Features nearer than this are nearly the same view. Of different photos of one class, 0.03 %
 /// (textures, breeds, dishes) to 0.3 % (flowers) come as near in CLIP's ViT-B/32.
@@ -88,6 +89,20 @@ pub struct NewShot {
 }
 
 impl NewShot {
+    /// The whole of a photo, whose file is called `name`.
+    #[must_use]
+    pub fn from_photo(photo: &Photo, feature: Feature, name: &str) -> Self {
+        Self {
+            feature,
+            source: photo.source,
+            view: 0,
+            capture: None,
+            taken_s: photo.taken_s,
+            name: name.to_owned(),
+            thumbnail: None,
+        }
+    }
+
     /// A shot of a feature alone, told from others by its bits.
     #[must_use]
     pub fn of(feature: Feature) -> Self {

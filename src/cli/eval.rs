@@ -21,6 +21,12 @@ pub(super) fn run(global: &Global, args: &args::Eval, out: &mut Output) -> Resul
         top: None,
     };
     let settings = Settings::gather(global, verb)?;
+    let drawn =
+        !args.head.is_empty() || args.plot.is_some() || args.draw.is_some() || args.uncalibrated;
+    if args.shots.is_empty() && drawn {
+        let words = "--head, --plot, --draw and --uncalibrated go with --shots K: how many shots a class to learn from";
+        return Err(Stop::Usage(words.into()));
+    }
     if args.shots.is_empty() {
         return match &args.photos {
             Some(folder) => classifier_on(folder, args, &settings, out),
@@ -458,7 +464,7 @@ impl Judged {
             ))?;
         }
         out.line(&format!(
-            "ECE        {} above the {} that chance alone shows",
+            "ECE        {} beyond the {} that so few photos show by chance",
             percent((ece - floor).max(0.0)),
             percent(floor)
         ))?;
@@ -472,11 +478,10 @@ impl Judged {
                 self.unknown_of_strange.len()
             ))?;
         }
-        if let Some(unknown) =
-            share(&self.unknown_of_known).filter(|_| classifier.learned().is_some())
-        {
+        let own = share(&self.unknown_of_known).filter(|_| classifier.learned().is_some());
+        if let Some(unknown) = own {
             out.line(&format!(
-                "           {} of the known ones too",
+                "unknown    {} of the photos of its classes called so, counted by their best class above",
                 percent(unknown)
             ))?;
         }

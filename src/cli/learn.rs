@@ -96,8 +96,15 @@ fn lessons(args: &args::Learn) -> Result<Vec<Lesson>, Stop> {
         (None, &args.what[..])
     } else {
         let (first, rest) = args.what.split_first().expect("clap asks for one at least");
-        (Some(first.to_string_lossy().into_owned()), rest)
+        // As labels are kept: trimmed, with single spaces.
+        let label = Label::new::<&str>(&first.to_string_lossy(), &[])?;
+        (Some(label.name().to_owned()), rest)
     };
+    if let Some(path) = class.as_deref().filter(|name| Path::new(name).is_file()) {
+        return Err(Stop::Usage(format!(
+            "`{path}` is a file, not the name of a class: edgeclip learn CLASS PHOTO…"
+        )));
+    }
     if named.is_empty() {
         let class = class.unwrap_or_default();
         return Err(Stop::Usage(format!(
@@ -289,7 +296,11 @@ fn see(encoder: &mut Encoder, path: &Path, rules: &Decode, args: &args::Learn) -
         source,
         taken_s,
     } = rules.photo(path)?;
-    let encode = |view| encoder.encode(&frame.view(view)).map_err(|e| e.at(path));
+    let mut encode = |view| match view {
+        0 => encoder.encode(&frame),
+        view => encoder.encode(&frame.view(view)),
+    };
+    let encode = |view| encode(view).map_err(|e| e.at(path));
     let features = (0..args.views).map(encode).collect::<Result<_>>()?;
     let thumbnail = args
         .keep_photos

@@ -119,8 +119,14 @@ impl Told<'_> {
             let was = Self::estimate(self.before).map_or(String::new(), |e| {
                 format!("; was {:.0}%", 100.0 * e.accuracy)
             });
+            let all = (0..self.after.classes().len()).all(|at| self.after.shots_of(at) > 0);
+            let of = if all {
+                "all classes"
+            } else {
+                "the classes shown"
+            };
             out.line(&format!(
-                "  in all  {:.0}% of new photos right, by its own estimate ({:.0} to {:.0}%){was}",
+                "  in all  {:.0}% of new photos of {of} right, by its own estimate ({:.0} to {:.0}%){was}",
                 100.0 * e.accuracy,
                 100.0 * e.low,
                 100.0 * e.high

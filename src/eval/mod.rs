@@ -4,9 +4,7 @@
 
 mod confusion;
 mod curve;
-#[cfg(feature = "import")]
 mod exchange;
-#[cfg(feature = "import")]
 mod pack;
 mod picture;
 
@@ -14,16 +12,12 @@ use ndarray::Array2;
 
 pub use confusion::confusion;
 pub use curve::{Line, curve};
-#[cfg(feature = "import")]
 pub use exchange::{Exchanged, read_head, write_head};
-#[cfg(feature = "import")]
 pub use pack::{Draw, Labelled, Pack};
 pub use picture::Picture;
 
-#[cfg(feature = "import")]
 use crate::error::Result;
 use crate::head::metrics;
-#[cfg(feature = "import")]
 use crate::head::{self, Learned, Method, Settings, Shots, Support};
 
 /// What came of one head at one number of shots, over some draws.
@@ -81,7 +75,6 @@ impl Figures {
 ///
 /// # Errors
 /// The pack has too few rows, or the head cannot be learned from them.
-#[cfg(feature = "import")]
 pub fn measure(
     pack: &Pack,
     shots: usize,
@@ -162,7 +155,6 @@ pub fn calibration(p: &Array2<f32>, labels: &[usize]) -> (f64, f64) {
     )
 }
 
-#[cfg(feature = "import")]
 fn zero_shot(pack: &Pack, draws: &[Draw]) -> f64 {
     let hits = draws
         .iter()

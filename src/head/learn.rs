@@ -10,7 +10,7 @@ use super::linear::Linear;
 use super::softmax::softmax;
 use super::unknown::{self, LIKELY, Unknown};
 use super::{
-    ClipAdapter, Estimate, Head, HeldOut, Method, Scratch, Support, Training, nearest_mean,
+    ClipAdapter, Estimate, Head, HeldOut, Method, Penalty, Scratch, Support, Training, nearest_mean,
 };
 use crate::error::{Error, Result};
 
@@ -88,10 +88,7 @@ pub fn learn(support: &Support<'_>, settings: &Settings, background: usize) -> R
     let fitted = match settings.method {
         _ if support.classes() == 1 => Fitted::of_one_class(support)?,
         _ if support.labels().iter().all(|y| *y >= classes) => Fitted::of_names(support)?,
-        Method::Auto => {
-            let mix = Fitted::auto(support, background)?;
-            Fitted::bottleneck(support, &mix)?.unwrap_or(mix)
-        }
+        Method::Auto => Fitted::chosen(support, background)?,
         method => Fitted::by_folds(support, method)?,
     };
     let held = &fitted.held_out;
@@ -235,6 +232,39 @@ impl Fitted {
         })
     }
 
+    /// What `auto` chooses.
+    fn chosen(support: &Support<'_>, background: usize) -> Result<Self> {
+        let shots = support.class_weights();
+        let seen = shots.iter().filter(|n| **n > 0.0).count();
+        let idle = shots.len() - seen;
+        if idle == 0 {
+            let mix = Self::auto(support, background)?;
+            return Ok(Self::bottleneck(support, &mix)?.unwrap_or(mix));
+        }
+        // Shots of one class say nothing of how classes differ, and nothing that is left out of them
+        // can tell what the others lose: only that class's own weight may move.
+        let mut fitted = if seen == 1 {
+            let method = Method::ResidualLinear(Penalty::PerClass);
+            let words =
+                "one class has photos: its own weight moves, those of the names stay".to_owned();
+            Self {
+                words: vec![words],
+                ..Self::by_folds(support, method)?
+            }
+        } else {
+            Self::auto(support, background)?
+        };
+        let (classes, have) = if idle == 1 {
+            ("class", "has")
+        } else {
+            ("classes", "have")
+        };
+        fitted.words.push(format!(
+            "{idle} {classes} {have} no photos: what they lose or gain is not judged"
+        ));
+        Ok(fitted)
+    }
+
     fn by_folds(support: &Support<'_>, method: Method) -> Result<Self> {
         let head = method.learn(support)?;
         let held_out = held_out_by_folds(support, method, FOLDS);
@@ -346,7 +376,13 @@ impl Fitted {
             judged[i] = !rest.is_empty();
         }
         let held_out = HeldOutScores::of_shots(support, scores, judged);
-        let words = vec!["one class: what is not like its photos is unknown".to_owned()];
+        let told = match held_out.rows().count() {
+            0 => {
+                "one class and one view: every picture will be answered by it until it is shown others"
+            }
+            _ => "one class: what is not like its photos is unknown",
+        };
+        let words = vec![told.to_owned()];
         Ok(Self {
             head,
             held_out,
