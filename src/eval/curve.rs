@@ -2,8 +2,8 @@
 
 use super::picture::{Anchor, CHARACTER, Colour, Picture};
 
-/// Lines told apart by colour-blind readers too (Okabe and Ito, 2008).
-const COLOURS: [Colour; 8] = [
+/// One for each head; the first six are told apart by colour-blind readers too (Okabe and Ito, 2008).
+const COLOURS: [Colour; 11] = [
     [0, 114, 178],
     [213, 94, 0],
     [0, 158, 115],
@@ -12,6 +12,9 @@ const COLOURS: [Colour; 8] = [
     [230, 159, 0],
     [120, 94, 240],
     [90, 90, 90],
+    [0, 0, 0],
+    [150, 75, 0],
+    [180, 170, 0],
 ];
 const INK: Colour = [30, 30, 30];
 const GRID: Colour = [225, 225, 225];
