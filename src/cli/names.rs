@@ -32,8 +32,7 @@ impl Names {
         model: &Bundle,
         settings: &Settings,
     ) -> Result<(Option<TextWeights>, Vec<Label>)> {
-        let text = places::open_text_model(settings, model)?;
-        let tower = TextTower::open(model, text.as_ref())?;
+        let tower = self.tower(&labels, model, settings)?;
         let mut known = Vec::with_capacity(labels.len());
         let mut nameless = Vec::new();
         for label in labels {
@@ -46,7 +45,7 @@ impl Names {
         let weights = if known.is_empty() {
             None
         } else {
-            Some(self.weights(&known, model, settings)?)
+            Some(self.weights_by(&tower, &known)?)
         };
         Ok((weights, nameless))
     }
@@ -58,8 +57,13 @@ impl Names {
         model: &Bundle,
         settings: &Settings,
     ) -> Result<TextWeights> {
-        let templates = self.templates()?;
-        // Names in the vocabulary need no text encoder, and opening one takes a while.
+        let tower = self.tower(labels, model, settings)?;
+        self.weights_by(&tower, labels)
+    }
+
+    /// What turns `labels` into weights. Names in the vocabulary need no text encoder of its own
+    /// bundle, and opening one takes a while.
+    fn tower(&self, labels: &[Label], model: &Bundle, settings: &Settings) -> Result<TextTower> {
         let known = TextTower::open(model, None)?;
         let by_heart = |l: &Label| {
             l.prompts().is_empty()
@@ -67,12 +71,16 @@ impl Names {
                     .vocabulary()
                     .is_some_and(|v| v.find(l.name()).is_some())
         };
-        let tower = match places::open_text_model(settings, model)? {
-            Some(text) if templates.is_some() || !labels.iter().all(by_heart) => {
-                TextTower::open(model, Some(&text))?
+        match places::open_text_model(settings, model)? {
+            Some(text) if self.prompts.is_some() || !labels.iter().all(by_heart) => {
+                TextTower::open(model, Some(&text))
             }
-            _ => known,
-        };
+            _ => Ok(known),
+        }
+    }
+
+    fn weights_by(&self, tower: &TextTower, labels: &[Label]) -> Result<TextWeights> {
+        let templates = self.templates()?;
         let mut progress =
             |done: usize, total: usize| log::info!("{done} of {total} prompts encoded");
         let weights = tower.weights_in(labels, templates.as_deref(), &mut progress)?;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::args::Global;
 use crate::error::{Error, Result};
+use crate::store;
 
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
 /// What `--top` is when nobody says.
@@ -166,18 +167,7 @@ fn read_file(flag: Option<&Path>) -> Result<(Option<PathBuf>, File)> {
     let Some(path) = named.or_else(|| usual.into_iter().find(|p| p.is_file())) else {
         return Ok((None, File::default()));
     };
-    let size = std::fs::metadata(&path)
-        .map_err(|e| Error::io(&path, "read", e))?
-        .len();
-    if size > MAX_CONFIG_BYTES {
-        let error = Error::Limit {
-            what: "bytes of a config file",
-            found: size,
-            limit: MAX_CONFIG_BYTES,
-        };
-        return Err(error.at(&path));
-    }
-    let text = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, "read", e))?;
+    let text = store::read_text_bounded(&path, "bytes of a config file", MAX_CONFIG_BYTES)?;
     let file = toml::from_str(&text).map_err(|e| {
         let found = e.to_string().trim_end().replace('\n', "\n  ");
         Error::invalid(

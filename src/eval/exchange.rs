@@ -7,6 +7,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use crate::error::{Error, Result};
 use crate::head::{Head, Tensor, Tensors, Values};
+use crate::store;
 
 /// Largest file that is read, in bytes.
 const MAX_BYTES: u64 = 1 << 30;
@@ -79,18 +80,7 @@ pub fn write_head(of: &Exchanged) -> Result<Vec<u8>> {
 /// # Errors
 /// The file cannot be read, is too large, or holds no head; the words name what is missing.
 pub fn read_head(path: &Path) -> Result<Exchanged> {
-    let len = std::fs::metadata(path)
-        .map_err(|e| Error::io(path, "read", e))?
-        .len();
-    if len > MAX_BYTES {
-        let limit = Error::Limit {
-            what: "bytes of a head",
-            found: len,
-            limit: MAX_BYTES,
-        };
-        return Err(limit.at(path));
-    }
-    let bytes = std::fs::read(path).map_err(|e| Error::io(path, "read", e))?;
+    let bytes = store::read_bounded(path, "bytes of a head", MAX_BYTES)?;
     parse(&bytes).map_err(|e| e.at(path))
 }
 

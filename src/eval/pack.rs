@@ -17,6 +17,8 @@ use ndarray::{Array2, Axis};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use crate::error::{Error, Result};
+use crate::head::Random;
+use crate::store;
 
 /// Largest pack that is read, in bytes.
 const MAX_BYTES: u64 = 2 << 30;
@@ -67,18 +69,7 @@ impl Pack {
     /// # Errors
     /// The file cannot be read, is no pack, or its parts do not fit together.
     pub fn open(path: &Path) -> Result<Self> {
-        let len = std::fs::metadata(path)
-            .map_err(|e| Error::io(path, "read", e))?
-            .len();
-        if len > MAX_BYTES {
-            let limit = Error::Limit {
-                what: "bytes of a feature pack",
-                found: len,
-                limit: MAX_BYTES,
-            };
-            return Err(limit.at(path));
-        }
-        let bytes = std::fs::read(path).map_err(|e| Error::io(path, "read", e))?;
+        let bytes = store::read_bounded(path, "bytes of a feature pack", MAX_BYTES)?;
         Self::from_bytes(&bytes).map_err(|e| e.at(path))
     }
 
@@ -165,7 +156,7 @@ impl Pack {
 
     fn random(&self, shots: usize, seed: u64) -> Result<Vec<usize>> {
         let mut rows = Vec::new();
-        let mut state = seed;
+        let mut random = Random::new(seed);
         for (class, name) in self.classes.iter().enumerate() {
             let mut own: Vec<usize> = (0..self.support.labels.len())
                 .filter(|i| self.support.labels[*i] == class)
@@ -185,7 +176,7 @@ impl Pack {
             }
             // Fisher and Yates, as far as needed.
             for i in 0..shots {
-                let other = i + (splitmix(&mut state) % (own.len() - i) as u64) as usize;
+                let other = i + (random.bits() % (own.len() - i) as u64) as usize;
                 own.swap(i, other);
             }
             rows.extend_from_slice(&own[..shots]);
@@ -212,15 +203,6 @@ impl Pack {
             query,
         }
     }
-}
-
-/// Steele, Lea and Flood's generator (2014); its sequence is part of what a draw means.
-fn splitmix(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut z = *state;
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 fn no_pack(found: &str) -> Error {
@@ -331,17 +313,12 @@ fn draws(tensors: &SafeTensors<'_>, pool: usize) -> Result<BTreeMap<usize, Vec<V
         let Some(shots) = name.strip_prefix("draw_").and_then(|n| n.parse().ok()) else {
             continue;
         };
-        let &[_, width] = view.shape() else {
-            return Err(no_pack(&format!("`{name}` of shape {:?}", view.shape())));
+        let width = match *view.shape() {
+            [rows, width] if rows > 0 && width > 0 => width,
+            ref shape => return Err(no_pack(&format!("`{name}` of shape {shape:?}"))),
         };
-        if view.shape().contains(&0) {
-            return Err(no_pack(&format!("`{name}` of shape {:?}", view.shape())));
-        }
         let rows = integers(&view, &name, pool)?;
-        found.insert(
-            shots,
-            rows.chunks(width.max(1)).map(<[usize]>::to_vec).collect(),
-        );
+        found.insert(shots, rows.chunks(width).map(<[usize]>::to_vec).collect());
     }
     Ok(found)
 }

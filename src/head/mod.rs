@@ -38,6 +38,8 @@ pub use exchange::{Tensor, Tensors, Values};
 pub use gda::Gda;
 pub use held_out::{Estimate, HeldOut};
 pub use learn::{Learned, Settings, learn};
+#[cfg(feature = "import")]
+pub(crate) use linalg::Random;
 pub use linear::Linear;
 pub use linear_probe::LinearProbe;
 pub use method::Method;

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use crate::bundle::{Card, EncoderForm, Licence, Score, ScoreForm, VocabularyName};
 use crate::error::{Error, Result};
 use crate::preprocess::{Filter, Preprocess, Resize};
+use crate::store;
 
 const MAX_BYTES: u64 = 1 << 20;
 
@@ -96,18 +97,7 @@ struct LicenceFile {
 
 impl Manifest {
     pub(super) fn read(path: &Path) -> Result<Self> {
-        let size = std::fs::metadata(path)
-            .map_err(|e| Error::io(path, "read", e))?
-            .len();
-        if size > MAX_BYTES {
-            return Err(Error::Limit {
-                what: "bytes of a manifest",
-                found: size,
-                limit: MAX_BYTES,
-            }
-            .at(path));
-        }
-        let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, "read", e))?;
+        let text = store::read_text_bounded(path, "bytes of a manifest", MAX_BYTES)?;
         toml::from_str(&text).map_err(|e| {
             let found = e.to_string().trim_end().replace('\n', "\n  ");
             Error::invalid("manifest", found, "the keys of docs/formats.md").at(path)

@@ -11,6 +11,7 @@ use std::path::Path;
 use crate::bundle::{Bundle, Contents, EncoderForm, TextCard};
 use crate::encoder::Encoder;
 use crate::error::{Error, Result};
+use crate::store;
 use crate::text::TextEncoder;
 
 pub use npy::{read_npy, write_npy};
@@ -82,18 +83,7 @@ fn read_part(dir: &Path, file: &str) -> Result<Vec<u8>> {
         );
         return Err(error.at(&dir.join(MANIFEST)));
     }
-    let size = std::fs::metadata(&path)
-        .map_err(|e| Error::io(&path, "read", e))?
-        .len();
-    if size > MAX_PART_BYTES {
-        return Err(Error::Limit {
-            what: "bytes of a part",
-            found: size,
-            limit: MAX_PART_BYTES,
-        }
-        .at(&path));
-    }
-    std::fs::read(&path).map_err(|e| Error::io(&path, "read", e))
+    store::read_bounded(&path, "bytes of a part", MAX_PART_BYTES)
 }
 
 impl manifest::Text {

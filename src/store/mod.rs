@@ -8,6 +8,7 @@
 //! inside the sections is the business of the modules that own them; docs/formats.md
 //! draws the bytes and the steps.
 
+mod bounded;
 mod builder;
 #[cfg(test)]
 mod crash_tests;
@@ -23,6 +24,7 @@ mod save;
 mod simulated;
 mod values;
 
+pub use bounded::{read_bounded, read_text_bounded};
 pub use builder::Builder;
 pub use envelope::{Envelope, READ_LIMIT, SectionInfo, SectionRef};
 pub use generations::{Generation, Place};

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use crate::error::{Error, Result};
+use crate::store;
 
 /// Longest name or prompt, in bytes.
 pub const MAX_NAME_BYTES: usize = 200;
@@ -99,18 +100,7 @@ pub fn parse_labels(list: &str) -> Result<Vec<Label>> {
 /// The file cannot be read, is too large or no UTF-8, or holds a bad or repeated label; the
 /// words name the file and the line.
 pub fn read_labels(path: &Path) -> Result<Vec<Label>> {
-    let size = std::fs::metadata(path)
-        .map_err(|e| Error::io(path, "read", e))?
-        .len();
-    if size > MAX_FILE_BYTES {
-        return Err(Error::Limit {
-            what: "bytes of a labels file",
-            found: size,
-            limit: MAX_FILE_BYTES,
-        }
-        .at(path));
-    }
-    let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, "read", e))?;
+    let text = store::read_text_bounded(path, "bytes of a labels file", MAX_FILE_BYTES)?;
     let mut labels = Vec::new();
     for (i, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
         let line = line.trim();
