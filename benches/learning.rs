@@ -9,30 +9,53 @@ use ndarray::Array2;
 const DIM: usize = 512;
 
 /// Rows around a centre of their class, and classes around a common one, at unit length.
-fn made(classes: usize, shots: usize) -> (Array2<f32>, Vec<usize>, Array2<f32>) {
-    let mut state = 7_u64;
-    let mut random = || {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
-    };
-    let mut rows = |n: usize| Array2::from_shape_simple_fn((n, DIM), &mut random);
-    let (centre, mut means) = (rows(1) * 1.5, rows(classes));
-    let labels: Vec<usize> = (0..classes * shots).map(|i| i % classes).collect();
-    let mut features = rows(labels.len());
-    for (mut row, label) in features.rows_mut().into_iter().zip(&labels) {
-        row += &centre.row(0);
-        row += &means.row(*label);
-    }
-    for mut row in features.rows_mut().into_iter().chain(means.rows_mut()) {
-        let length = row.dot(&row).sqrt();
-        row /= length;
-    }
-    (features, labels, means)
+struct Made {
+    features: Array2<f32>,
+    labels: Vec<usize>,
+    bursts: Vec<u32>,
+    text: Array2<f32>,
 }
 
-fn best_ms(runs: usize, mut work: impl FnMut()) -> f64 {
+impl Made {
+    fn new(classes: usize, shots: usize) -> Self {
+        let mut state = 7_u64;
+        let mut random = || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+        };
+        let mut rows = |n: usize| Array2::from_shape_simple_fn((n, DIM), &mut random);
+        let (centre, mut means) = (rows(1) * 1.5, rows(classes));
+        let labels: Vec<usize> = (0..classes * shots).map(|i| i % classes).collect();
+        let mut features = rows(labels.len());
+        for (mut row, label) in features.rows_mut().into_iter().zip(&labels) {
+            row += &centre.row(0);
+            row += &means.row(*label);
+        }
+        for mut row in features.rows_mut().into_iter().chain(means.rows_mut()) {
+            let length = row.dot(&row).sqrt();
+            row /= length;
+        }
+        Self {
+            bursts: (0..labels.len() as u32).collect(),
+            features,
+            labels,
+            text: means,
+        }
+    }
+
+    fn support(&self) -> Support<'_> {
+        let shots = Shots {
+            features: self.features.view(),
+            labels: &self.labels,
+            bursts: &self.bursts,
+        };
+        Support::new(shots, self.text.view(), 100.0).expect("made to fit")
+    }
+}
+
+fn median_ms(runs: usize, mut work: impl FnMut()) -> f64 {
     let mut times: Vec<f64> = (0..runs)
         .map(|_| {
             let start = Instant::now();
@@ -75,15 +98,9 @@ fn main() {
                 row += "        –";
                 continue;
             }
-            let (features, labels, text) = made(classes, 16);
-            let bursts: Vec<u32> = (0..labels.len() as u32).collect();
-            let shots = Shots {
-                features: features.view(),
-                labels: &labels,
-                bursts: &bursts,
-            };
-            let support = Support::new(shots, text.view(), 100.0).expect("made to fit");
-            let ms = best_ms(runs, || {
+            let made = Made::new(classes, 16);
+            let support = made.support();
+            let ms = median_ms(runs, || {
                 learn(&support, &settings, 0).expect("made to be learned");
             });
             row += &format!("{ms:9.0}");
@@ -92,18 +109,11 @@ fn main() {
     }
     println!("\none frame, ms (median of 200)");
     for classes in [10, 100, 1000] {
-        let (features, labels, text) = made(classes, 4);
-        let bursts: Vec<u32> = (0..labels.len() as u32).collect();
-        let shots = Shots {
-            features: features.view(),
-            labels: &labels,
-            bursts: &bursts,
-        };
-        let support = Support::new(shots, text.view(), 100.0).expect("made to fit");
-        let learned = learn(&support, &Settings::default(), 0).expect("made to be learned");
-        let feature = features.row(0).to_vec();
+        let made = Made::new(classes, 4);
+        let learned = learn(&made.support(), &Settings::default(), 0).expect("made to be learned");
+        let feature = made.features.row(0).to_vec();
         let (mut scratch, mut scores) = (Scratch::default(), Vec::new());
-        let ms = best_ms(200, || {
+        let ms = median_ms(200, || {
             learned
                 .head
                 .scores_into(&feature, &mut scratch, &mut scores);

@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 
-use edgeclip::eval::{Draw, Labelled, Pack, measure};
+use edgeclip::eval::{Cell, Draw, Labelled, Pack, measure};
 use edgeclip::head::{Learned, Settings, Shots, Support, learn, metrics};
 use ndarray::{Array2, Axis, s};
 
@@ -50,6 +50,12 @@ fn taught(features: &Array2<f32>, labels: &[usize], bursts: &[u32], text: &Array
         0,
     )
     .unwrap()
+}
+
+/// `auto` over the pack's three draws.
+fn auto_at(pack: &Pack, shots: usize) -> Cell {
+    let draws = pack.draw(shots, 3).unwrap();
+    measure(pack, shots, &Settings::default(), &draws, false).unwrap()
 }
 
 fn each_its_own(count: usize) -> Vec<u32> {
@@ -111,14 +117,7 @@ fn auto_is_never_far_below_the_best_head_nor_below_names() {
                 .values()
                 .filter_map(serde_json::Value::as_f64)
                 .fold(0.0, f64::max);
-            let cell = measure(
-                &pack,
-                shots,
-                &Settings::default(),
-                &pack.draw(shots, 3).unwrap(),
-                false,
-            )
-            .unwrap();
+            let cell = auto_at(&pack, shots);
             let ours = 100.0 * cell.top1;
             println!(
                 "{name} {shots}: {ours:.1}, best reference {best:.1}, ECE {:.1}, estimate {:?}",
@@ -370,14 +369,7 @@ fn calibration_holds_in_the_mean_and_unknown_beats_max_softmax() {
         };
         for shots in [4, 8, 16] {
             if pack.draws.contains_key(&shots) {
-                let cell = measure(
-                    &pack,
-                    shots,
-                    &Settings::default(),
-                    &pack.draw(shots, 3).unwrap(),
-                    false,
-                )
-                .unwrap();
+                let cell = auto_at(&pack, shots);
                 errors.push(100.0 * cell.ece);
             }
         }

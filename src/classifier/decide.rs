@@ -93,15 +93,4 @@ impl Classifier {
             None => head::probabilities(scores, self.score.form),
         }
     }
-
-    /// How well known a feature is (see [`Learned::knownness`](crate::head::Learned::knownness)).
-    ///
-    /// # Errors
-    /// The feature is of another width.
-    pub fn knownness(&self, feature: &Feature) -> Result<Option<f32>> {
-        let mut scores = Vec::new();
-        self.scores_into(feature, &mut Scratch::default(), &mut scores)?;
-        let learned = self.learned.as_ref();
-        Ok(learned.and_then(|l| l.knownness(feature.values(), &scores, self.classes.len())))
-    }
 }

@@ -172,6 +172,14 @@ impl Draft {
         Ok(ids)
     }
 
+    /// How many shots the class `name` has by now.
+    ///
+    /// # Errors
+    /// No such class.
+    pub fn shots_of(&self, name: &str) -> Result<usize> {
+        Ok(self.made.shots_of(self.made.position(name)?))
+    }
+
     /// Forgets shots by their ids.
     ///
     /// # Errors

@@ -185,12 +185,6 @@ impl Classifier {
         Some(&*self.thumbnails[at]).filter(|jpeg| !jpeg.is_empty())
     }
 
-    /// Whether a photo is a shot already, by half the SHA-256 of its file.
-    #[must_use]
-    pub fn shot_of(&self, source: &Source) -> Option<&Shot> {
-        self.shots.iter().find(|s| s.source == *source)
-    }
-
     /// How it learns.
     #[must_use]
     pub fn settings(&self) -> &Settings {

@@ -347,7 +347,7 @@ struct Judged {
     labels: Vec<usize>,
     p: Array2<f32>,
     zero_shot: Option<f64>,
-    /// Known-ness and unknown-flags of photos with and without a class.
+    /// Whether photos of its classes, and of none of them, are called unknown.
     unknown_of_known: Vec<bool>,
     unknown_of_strange: Vec<bool>,
     auroc: Option<f64>,
@@ -369,8 +369,12 @@ impl Judged {
             .zip(&seen.labelled.labels)
         {
             let feature = crate::Feature::from_values(row.to_vec())?;
-            let unknown = classifier.decide(&feature, 1)?.unknown.unwrap_or(false);
-            if let Some(known) = classifier.knownness(&feature)? {
+            classifier.scores_into(&feature, &mut scratch, &mut scores)?;
+            let learned = classifier.learned();
+            let unknown = learned
+                .and_then(|l| l.is_unknown(feature.values(), &scores, k))
+                .unwrap_or(false);
+            if let Some(known) = learned.and_then(|l| l.knownness(feature.values(), &scores, k)) {
                 known_scores.push(known);
                 own.push(kinds[*folder].is_some());
             }
@@ -378,7 +382,6 @@ impl Judged {
                 None => of_strange.push(unknown),
                 Some(own) => {
                     of_known.push(unknown);
-                    classifier.scores_into(&feature, &mut scratch, &mut scores)?;
                     p.extend_from_slice(&classifier.probabilities(&scores)[..k]);
                     labels.push(own);
                     let text = classifier.text().dot(&row);
@@ -402,17 +405,10 @@ impl Judged {
         })
     }
 
-    fn best(&self, row: usize) -> usize {
-        let p = self.p.row(row);
-        (0..p.len())
-            .max_by(|a, b| p[*a].total_cmp(&p[*b]))
-            .unwrap_or(0)
-    }
-
     fn confusions(&self, k: usize) -> Vec<usize> {
         let mut counts = vec![0; k * k];
-        for (row, own) in self.labels.iter().enumerate() {
-            counts[own * k + self.best(row)] += 1;
+        for (own, best) in self.labels.iter().zip(metrics::best(self.p.view())) {
+            counts[own * k + best] += 1;
         }
         counts
     }
@@ -491,9 +487,9 @@ impl Judged {
     /// Name, right answers and photos of each class that has photos here.
     fn by_class<'a>(&self, classifier: &'a Classifier) -> Vec<(&'a str, usize, usize)> {
         let mut counts = vec![(0, 0); classifier.classes().len()];
-        for (row, own) in self.labels.iter().enumerate() {
+        for (own, best) in self.labels.iter().zip(metrics::best(self.p.view())) {
             counts[*own].1 += 1;
-            counts[*own].0 += usize::from(self.best(row) == *own);
+            counts[*own].0 += usize::from(best == *own);
         }
         let named = classifier.classes().iter().zip(counts);
         named

@@ -58,7 +58,7 @@ pub(super) fn run(global: &Global, args: &args::Learn, out: &mut Output) -> Resu
         )
         .into());
     }
-    let new_names = drop_empty(new_names, &lessons, &taken, &mut draft)?;
+    let new_names = drop_empty(new_names, &mut draft)?;
     let started = std::time::Instant::now();
     let mut after = draft.learn(&note)?;
     let seconds = started.elapsed().as_secs_f64();
@@ -168,28 +168,10 @@ fn add_new_classes(
 }
 
 /// Takes back the new classes of which no photo could be learned.
-fn drop_empty(
-    new: Vec<String>,
-    lessons: &[Lesson],
-    taken: &Taken,
-    draft: &mut Draft,
-) -> Result<Vec<String>, Stop> {
+fn drop_empty(new: Vec<String>, draft: &mut Draft) -> Result<Vec<String>, Stop> {
     let mut kept = Vec::new();
     for name in new {
-        let is_it = |l: &&Lesson| {
-            l.class
-                .as_deref()
-                .is_some_and(|c| c.trim().eq_ignore_ascii_case(&name))
-        };
-        let learned = lessons.iter().find(is_it).is_none_or(|l| {
-            taken
-                .skipped
-                .iter()
-                .filter(|(path, _)| l.photos.contains(path))
-                .count()
-                < l.photos.len()
-        });
-        if learned || draft.remove_class(&name).is_err() {
+        if draft.shots_of(&name)? > 0 || draft.remove_class(&name).is_err() {
             kept.push(name);
         } else {
             log::warn!("`{name}`: none of its photos could be learned; no such class was made");

@@ -15,8 +15,13 @@ use crate::store::{Place, Saver};
 
 /// The classifier that must be there.
 pub(super) fn open(path: &Path) -> Result<Classifier> {
+    require(path)?;
+    Classifier::open(path)
+}
+
+fn require(path: &Path) -> Result<()> {
     if path.exists() {
-        return Classifier::open(path);
+        return Ok(());
     }
     let expected = "a classifier: make one with `edgeclip learn CLASS PHOTO…` or `edgeclip classes add NAME…`, \
                     or name one with --classifier";
@@ -147,9 +152,7 @@ pub(super) fn history(
     out: &mut Output,
 ) -> Result<Done, Stop> {
     let path = in_force(global, file)?;
-    open(&path)
-        .map(|_| ())
-        .or_else(|e| if path.exists() { Ok(()) } else { Err(e) })?;
+    require(&path)?;
     let mut rows = vec![
         ["", "saved", "classes", "shots", "what for"]
             .map(str::to_owned)

@@ -52,14 +52,13 @@ impl Frame {
         };
         // Middle first: where there are few views, the thing is most likely there.
         const PLACES: [(u32, u32); 5] = [(1, 1), (0, 0), (2, 2), (2, 0), (0, 2)];
-        let whole = match number {
-            0 | 1 => self.clone(),
-            n => part(PLACES[(usize::from(n) / 2 - 1) % PLACES.len()]),
-        };
-        if number % 2 == 1 {
-            whole.mirrored()
-        } else {
-            whole
+        match number {
+            0 => self.clone(),
+            1 => self.mirrored(),
+            n => {
+                let part = part(PLACES[(usize::from(n) / 2 - 1) % PLACES.len()]);
+                if n % 2 == 1 { part.mirrored() } else { part }
+            }
         }
     }
 

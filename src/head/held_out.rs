@@ -4,6 +4,7 @@ use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
 use super::Support;
+use super::metrics::argmax;
 use super::softmax::softmax;
 
 /// An estimate needs this share of the shots to have been judged.
@@ -48,17 +49,14 @@ pub(super) struct HeldOutScores {
 
 impl HeldOutScores {
     pub(super) fn of_shots(support: &Support<'_>, scores: Array2<f32>, judged: Vec<bool>) -> Self {
-        let counts = support.class_weights();
         let labels = support.labels().to_vec();
-        let weights = support.weights().to_vec();
-        let left = labels.iter().map(|y| (counts[*y] - 1.0).max(0.0)).collect();
         Self {
-            scores,
-            left,
-            weights,
-            judged,
+            left: others(support, &labels),
+            weights: support.weights().to_vec(),
             row_of: (0..labels.len()).collect(),
+            scores,
             labels,
+            judged,
         }
     }
 
@@ -72,15 +70,13 @@ impl HeldOutScores {
         for (row, label) in row_of.iter().zip(support.labels()) {
             labels[*row] = *label;
         }
-        let counts = support.class_weights();
-        let left = labels.iter().map(|y| (counts[*y] - 1.0).max(0.0)).collect();
         Self {
-            left,
+            left: others(support, &labels),
             weights: vec![1.0; labels.len()],
-            labels,
-            judged,
             row_of: row_of.to_vec(),
             scores,
+            labels,
+            judged,
         }
     }
 
@@ -165,9 +161,7 @@ impl HeldOutScores {
         for i in self.rows().filter(counts) {
             let row = p.row(i);
             let top = row.iter().copied().fold(0.0, f32::max);
-            let right = f64::from(u8::from(
-                argmax(row.as_slice().expect("rows stand whole")) == self.labels[i],
-            ));
+            let right = f64::from(u8::from(argmax(row) == self.labels[i]));
             let error = 1.0 - 0.5 * (right + f64::from(top));
             let left = self.left[i].max(0.5);
             let (sum, weight) = &mut of_class[self.labels[i]];
@@ -205,7 +199,7 @@ impl HeldOutScores {
     pub(super) fn answers(&self, p: &Array2<f32>) -> Vec<Option<HeldOut>> {
         let answer = |row: usize| {
             let all = p.row(row);
-            let best = argmax(all.as_slice().expect("rows stand whole"));
+            let best = argmax(all);
             HeldOut {
                 best,
                 p_best: all[best],
@@ -219,6 +213,8 @@ impl HeldOutScores {
     }
 }
 
-pub(super) fn argmax(values: &[f32]) -> usize {
-    (0..values.len()).fold(0, |best, i| if values[i] > values[best] { i } else { best })
+/// For a shot of each label: how many others its class has.
+fn others(support: &Support<'_>, labels: &[usize]) -> Vec<f64> {
+    let counts = support.class_weights();
+    labels.iter().map(|y| (counts[*y] - 1.0).max(0.0)).collect()
 }

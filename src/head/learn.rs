@@ -1,16 +1,17 @@
 //! From shots to a head that knows how sure it is: calibration, an estimate of its own accuracy, and
 //! the threshold below which nothing known is seen. All of it comes from answers to shots left out.
 
-use ndarray::{Array1, Array2};
+use ndarray::{Array1, Array2, ArrayView1, Axis};
 use serde::{Deserialize, Serialize};
 
 use super::auto;
-use super::held_out::{HeldOutScores, argmax};
+use super::held_out::HeldOutScores;
 use super::linear::Linear;
+use super::metrics::argmax;
 use super::softmax::softmax;
 use super::unknown::{self, LIKELY, Unknown};
 use super::{
-    ClipAdapter, Estimate, Head, HeldOut, Method, Penalty, Scratch, Support, Training, nearest_mean,
+    ClipAdapter, Estimate, Head, HeldOut, Method, Penalty, Support, Training, nearest_mean,
 };
 use crate::error::{Error, Result};
 
@@ -143,24 +144,19 @@ impl Learned {
     #[must_use]
     pub fn knownness(&self, feature: &[f32], scores: &[f32], classes: usize) -> Option<f32> {
         let unknown = self.unknown.as_ref()?;
-        let best = scores[..classes]
-            .iter()
-            .copied()
-            .fold(f32::NEG_INFINITY, f32::max);
-        Some(best + unknown.zero(feature))
+        Some(highest(&scores[..classes]) + unknown.zero(feature))
     }
 
     /// Whether a feature shows none of the first `classes` classes: another, the background, has the
     /// best score, or the feature is not known well enough.
     #[must_use]
     pub fn is_unknown(&self, feature: &[f32], scores: &[f32], classes: usize) -> Option<bool> {
-        let best = |part: &[f32]| part.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        if best(&scores[classes..]) > best(&scores[..classes]) {
+        if highest(&scores[classes..]) > highest(&scores[..classes]) {
             return Some(true);
         }
         let unknown = self.unknown.as_ref()?;
         let known = self.knownness(feature, scores, classes)?;
-        let answer = argmax(&scores[..classes]);
+        let answer = argmax(ArrayView1::from(&scores[..classes]));
         if unknown.idle[answer] {
             return Some(known < unknown.by_name || self.probabilities(scores)[answer] < LIKELY);
         }
@@ -208,6 +204,10 @@ impl Learned {
     }
 }
 
+fn highest(scores: &[f32]) -> f32 {
+    scores.iter().copied().fold(f32::NEG_INFINITY, f32::max)
+}
+
 /// A head, and the answers of its like to shots left out.
 struct Fitted {
     head: Head,
@@ -220,6 +220,18 @@ struct Fitted {
 }
 
 impl Fitted {
+    /// A head whose scores are calibrated as they come, and whose errors are taken as they are.
+    fn plain(head: Head, held_out: HeldOutScores, words: impl Into<String>) -> Self {
+        Self {
+            head,
+            held_out,
+            temperature: 1.0,
+            curve: 0.0,
+            zero_point: None,
+            words: vec![words.into()],
+        }
+    }
+
     fn auto(support: &Support<'_>, background: usize) -> Result<Self> {
         let found = auto::learn(support, background)?;
         Ok(Self {
@@ -278,12 +290,8 @@ impl Fitted {
             ),
         };
         Ok(Self {
-            head,
-            held_out,
             temperature,
-            curve: 0.0,
-            zero_point: None,
-            words: vec![words],
+            ..Self::plain(head, held_out, words)
         })
     }
 
@@ -326,12 +334,8 @@ impl Fitted {
         );
         let head = method.learn(support)?;
         Ok(Some(Self {
-            head,
-            held_out,
             temperature,
-            curve: 0.0,
-            zero_point: None,
-            words: vec![words],
+            ..Self::plain(head, held_out, words)
         }))
     }
 
@@ -345,16 +349,8 @@ impl Fitted {
         let head = Head::Linear(Linear::new(weights, bias)?);
         let scores = head.scores(support.features());
         let held_out = HeldOutScores::of_shots(support, scores, vec![true; support.len()]);
-        let words =
-            vec!["names alone choose; the background tells where unknown begins".to_owned()];
-        Ok(Self {
-            head,
-            held_out,
-            temperature: 1.0,
-            curve: 0.0,
-            zero_point: None,
-            words,
-        })
+        let words = "names alone choose; the background tells where unknown begins";
+        Ok(Self::plain(head, held_out, words))
     }
 
     /// With nothing to choose between, likeness to the mean of the shots is all that there is.
@@ -376,21 +372,13 @@ impl Fitted {
             judged[i] = !rest.is_empty();
         }
         let held_out = HeldOutScores::of_shots(support, scores, judged);
-        let told = match held_out.rows().count() {
+        let words = match held_out.rows().count() {
             0 => {
                 "one class and one view: every picture will be answered by it until it is shown others"
             }
             _ => "one class: what is not like its photos is unknown",
         };
-        let words = vec![told.to_owned()];
-        Ok(Self {
-            head,
-            held_out,
-            temperature: 1.0,
-            curve: 0.0,
-            zero_point: None,
-            words,
-        })
+        Ok(Self::plain(head, held_out, words))
     }
 }
 
@@ -399,7 +387,6 @@ fn held_out_by_folds(support: &Support<'_>, method: Method, count: usize) -> Hel
     let folds = support.folds(count);
     let mut scores = Array2::zeros((support.len(), support.classes()));
     let mut judged = vec![false; support.len()];
-    let (mut scratch, mut row) = (Scratch::default(), Vec::new());
     for fold in 0..count {
         let left_out: Vec<usize> = (0..support.len())
             .filter(|i| folds[*i] == Some(fold))
@@ -412,14 +399,9 @@ fn held_out_by_folds(support: &Support<'_>, method: Method, count: usize) -> Hel
         let Ok(other) = method.learn(&rest) else {
             continue;
         };
-        for i in left_out {
-            let feature: Vec<f32> = support.features().row(i).to_vec();
-            other.scores_into(&feature, &mut scratch, &mut row);
-            scores
-                .row_mut(i)
-                .iter_mut()
-                .zip(&row)
-                .for_each(|(to, from)| *to = *from);
+        let answers = other.scores(support.features().select(Axis(0), &left_out).view());
+        for (i, answer) in left_out.into_iter().zip(answers.rows()) {
+            scores.row_mut(i).assign(&answer);
             judged[i] = true;
         }
     }

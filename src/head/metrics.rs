@@ -2,7 +2,7 @@
 //!
 //! Empty input gives NaN, as a mean of nothing is.
 
-use ndarray::ArrayView2;
+use ndarray::{ArrayView1, ArrayView2};
 
 use super::linalg::Random;
 
@@ -11,11 +11,13 @@ const BINS: usize = 15;
 
 /// Position of the largest value of each row; the first where several are.
 pub fn best(scores: ArrayView2<'_, f32>) -> Vec<usize> {
-    let first_best = |row: ndarray::ArrayView1<'_, f32>| {
-        let better = |best: usize, i: usize| if row[i] > row[best] { i } else { best };
-        (0..row.len()).fold(0, better)
-    };
-    scores.rows().into_iter().map(first_best).collect()
+    scores.rows().into_iter().map(argmax).collect()
+}
+
+/// Position of the largest value; the first where several are.
+pub(super) fn argmax(values: ArrayView1<'_, f32>) -> usize {
+    let better = |best: usize, i: usize| if values[i] > values[best] { i } else { best };
+    (0..values.len()).fold(0, better)
 }
 
 /// Share of the rows whose best class is their label.
