@@ -384,14 +384,93 @@ pub(crate) enum Model {
         /// Bundle [default: the model in force]
         file: Option<PathBuf>,
     },
-    /// Make a bundle from a folder with a bundle.toml (docs/formats.md)
-    Import {
-        /// Folder with the manifest and its parts
-        folder: PathBuf,
-        /// Bundle to write
-        #[arg(short, long, value_name = "NAME.ecmodel")]
-        output: PathBuf,
-    },
+    /// Make a bundle of a published model: ONNX or safetensors (docs/models.md)
+    Import(Box<Import>),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// Folder as model hubs have it, folder with a bundle.toml, or the files of a model
+    #[arg(required = true, value_name = "FOLDER|FILE")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Bundle to write
+    #[arg(short, long, value_name = "NAME.ecmodel")]
+    pub(crate) output: PathBuf,
+    /// Name of the bundle [default: that of the folder or file]
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Form to take where the folder has several [default: the most exact]
+    #[arg(long, value_parser = ["fp32", "fp16", "int8", "quantized", "uint8"])]
+    pub(crate) variant: Option<String>,
+    /// Leave the text encoder out
+    #[arg(long)]
+    pub(crate) no_text: bool,
+    /// Output of the image model that is the feature [default: image_embeds]
+    #[arg(long, value_name = "NAME", help_heading = "The model's ends")]
+    pub(crate) image_output: Option<String>,
+    /// Output of the text model that is the text's vector [default: text_embeds]
+    #[arg(long, value_name = "NAME", help_heading = "The model's ends")]
+    pub(crate) text_output: Option<String>,
+    /// How tokens become one vector, where the output has many
+    #[arg(long, value_parser = ["class", "mean"], help_heading = "The model's ends")]
+    pub(crate) pool: Option<String>,
+    /// Projection of the image output: FILE.npy, or FILE.safetensors:TENSOR
+    #[arg(long, value_name = "FILE", help_heading = "The model's ends")]
+    pub(crate) projection: Option<String>,
+    /// Axes of the picture [default: as the model declares them]
+    #[arg(long, value_parser = ["nchw", "nhwc"], help_heading = "The model's ends")]
+    pub(crate) layout: Option<String>,
+    /// exp(logit scale) [default: the model's, else 100]
+    #[arg(long, value_name = "X", help_heading = "The model's ends")]
+    pub(crate) logit_scale: Option<f32>,
+    /// Logit bias; makes scores sigmoid, as in SigLIP
+    #[arg(
+        long,
+        value_name = "X",
+        allow_hyphen_values = true,
+        help_heading = "The model's ends"
+    )]
+    pub(crate) logit_bias: Option<f32>,
+    #[command(flatten)]
+    pub(crate) pixels: Pixels,
+}
+
+/// Preprocessing; what is not given comes from preprocessor_config.json, else from CLIP.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Preprocessing [default: preprocessor_config.json, else CLIP's own]")]
+pub(crate) struct Pixels {
+    /// Shortest side N, or both sides WxH, of the picture before the crop
+    #[arg(long, value_name = "N|WxH", value_parser = parse_resize)]
+    pub(crate) size: Option<crate::preprocess::Resize>,
+    /// Centre that is kept, N or WxH
+    #[arg(long, value_name = "N|WxH", value_parser = parse_sides)]
+    pub(crate) crop: Option<(u32, u32)>,
+    /// Mean of red, green and blue, on the scale of 0 to 1
+    #[arg(long, value_name = "R,G,B", value_delimiter = ',', num_args = 3)]
+    pub(crate) mean: Option<Vec<f32>>,
+    /// Spread of red, green and blue, on the scale of 0 to 1
+    #[arg(long, value_name = "R,G,B", value_delimiter = ',', num_args = 3)]
+    pub(crate) std: Option<Vec<f32>>,
+    /// Resize filter
+    #[arg(long, value_parser = ["bicubic", "bilinear"])]
+    pub(crate) filter: Option<String>,
+}
+
+fn parse_sides(text: &str) -> Result<(u32, u32), String> {
+    let (width, height) = text.split_once('x').unwrap_or((text, text));
+    match (width.parse(), height.parse()) {
+        (Ok(width), Ok(height)) => Ok((width, height)),
+        _ => Err("a number of pixels, or WIDTHxHEIGHT".into()),
+    }
+}
+
+fn parse_resize(text: &str) -> Result<crate::preprocess::Resize, String> {
+    use crate::preprocess::Resize;
+    let (width, height) = parse_sides(text)?;
+    Ok(match text.contains('x') {
+        true => Resize::Exact { width, height },
+        false => Resize::Shortest(width),
+    })
 }
 
 #[derive(Debug, Args)]

@@ -10,8 +10,8 @@ use super::{Done, Stop, places};
 use crate::bundle::{Bundle, Card};
 use crate::encoder::Encoder;
 use crate::frame::Frame;
-use crate::import;
-use crate::preprocess::Resize;
+use crate::import::{self, Layout, Options, Pixels, Pool};
+use crate::preprocess::{Filter, Resize};
 use crate::text::TextEncoder;
 
 pub(super) fn run(global: &Global, verb: args::Model, out: &mut Output) -> Result<Done, Stop> {
@@ -35,10 +35,48 @@ pub(super) fn run(global: &Global, verb: args::Model, out: &mut Output) -> Resul
             inspect(&bundle, out)
         }
         args::Model::Verify { file } => verify(&chosen(file)?, out),
-        args::Model::Import { folder, output } => {
-            let bundle = import::import_folder(&folder, &output)?;
-            inspect(&bundle, out)
-        }
+        args::Model::Import(args) => make(&args, out),
+    }
+}
+
+fn make(args: &args::Import, out: &mut Output) -> Result<Done, Stop> {
+    let made = import::import(&args.paths, &options(args), &args.output)?;
+    for note in &made.notes {
+        log::warn!("{note}");
+    }
+    inspect(&made.bundle, out)
+}
+
+fn options(args: &args::Import) -> Options {
+    let triple = |v: &Option<Vec<f32>>| v.as_ref().and_then(|v| <[f32; 3]>::try_from(&v[..]).ok());
+    let p = &args.pixels;
+    Options {
+        name: args.name.clone(),
+        variant: args.variant.clone(),
+        image_output: args.image_output.clone(),
+        text_output: args.text_output.clone(),
+        pool: args.pool.as_deref().map(|p| match p {
+            "class" => Pool::Class,
+            _ => Pool::Mean,
+        }),
+        projection: args.projection.clone(),
+        layout: args.layout.as_deref().map(|l| match l {
+            "nchw" => Layout::Nchw,
+            _ => Layout::Nhwc,
+        }),
+        pixels: Pixels {
+            resize: p.size,
+            crop: p.crop,
+            mean: triple(&p.mean),
+            std: triple(&p.std),
+            filter: p.filter.as_deref().map(|f| match f {
+                "bicubic" => Filter::Bicubic,
+                _ => Filter::Bilinear,
+            }),
+        },
+        logit_scale: args.logit_scale,
+        logit_bias: args.logit_bias,
+        no_text: args.no_text,
     }
 }
 

@@ -1,0 +1,349 @@
+//! From the files of a model to a bundle.
+
+use std::path::{Path, PathBuf};
+
+use prost::Message;
+use serde_json::Value;
+use tract_onnx::pb::ModelProto;
+
+use super::folder::Files;
+use super::onnx::{ImageEnds, Model, TextEnds};
+use super::options::{Options, projection};
+use super::preprocessor::{self, json};
+use super::tokenizer::{self, Need};
+use super::{MANIFEST, import_folder, prove};
+use crate::bundle::{Bundle, Card, Contents, EncoderForm, Licence, Score, ScoreForm, TextCard};
+use crate::encoder::feature_width;
+use crate::error::{Error, Result};
+use crate::preprocess::{Preprocess, Preprocessor};
+use crate::store;
+
+/// CLIP's logit scale, where nothing says another: training stops it at 100.
+const CLIP_SCALE: f32 = 100.0;
+/// Side of the pictures, where nothing says another.
+const CLIP_SIDE: u32 = 224;
+/// Tokens of a text, where nothing says another number.
+const CLIP_TOKENS: usize = 77;
+/// Licence files that are taken along, by the names that they have.
+const LICENCES: [&str; 4] = ["LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE"];
+const MAX_LICENCE: u64 = 1 << 20;
+
+/// A finished import.
+#[derive(Debug)]
+pub struct Imported {
+    /// The new bundle.
+    pub bundle: Bundle,
+    /// What was taken from where, and which defaults were, in words.
+    pub notes: Vec<String>,
+    /// Bytes of the files that it was made of.
+    pub source_bytes: u64,
+}
+
+/// Makes the bundle `out` of `paths`: one folder as model hubs have it or with a `bundle.toml`, or
+/// the files of a model.
+///
+/// # Errors
+/// Nothing that can be imported is there, a part does not fit the others or does not run, or `out`
+/// cannot be written; what stood at `out` before is then still there.
+pub fn import(paths: &[PathBuf], options: &Options, out: &Path) -> Result<Imported> {
+    if let [folder] = paths
+        && folder.join(MANIFEST).is_file()
+    {
+        return Ok(Imported {
+            bundle: import_folder(folder, out)?,
+            notes: Vec::new(),
+            source_bytes: 0,
+        });
+    }
+    let files = Files::find(paths, options.variant.as_deref())?;
+    let mut parts = Parts::read(&files, options)?;
+    let name = options.name.clone().unwrap_or_else(|| name_of(&paths[0]));
+    let contents = parts.contents(&files, options, name)?;
+    let bytes = contents.to_bytes()?;
+    drop(contents);
+    prove(&bytes).map_err(|e| e.at(&parts.origin))?;
+    store::replace(out, &bytes)?;
+    Ok(Imported {
+        bundle: Bundle::open(out)?,
+        notes: parts.notes,
+        source_bytes: parts.source_bytes,
+    })
+}
+
+fn name_of(path: &Path) -> String {
+    let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let stem = if whole.is_dir() {
+        whole.file_name()
+    } else {
+        whole.file_stem()
+    };
+    let name: String = stem
+        .unwrap_or_default()
+        .to_string_lossy()
+        .chars()
+        .take(60)
+        .collect();
+    if name.is_empty() {
+        "model".into()
+    } else {
+        name
+    }
+}
+
+/// Towers in the stored form, with what their files say.
+struct Parts {
+    origin: PathBuf,
+    image: ModelProto,
+    text: Option<Text>,
+    /// What identifies the image weights.
+    source: String,
+    picture: Option<(u32, u32)>,
+    logit_scale: Option<f32>,
+    logit_bias: Option<f32>,
+    source_bytes: u64,
+    notes: Vec<String>,
+}
+
+struct Text {
+    tower: ModelProto,
+    /// Tokens that the graph insists on.
+    length: Option<usize>,
+    /// Rows of its table of tokens.
+    tokens: Option<usize>,
+    /// Tokens of the longest text that it was made for.
+    most_tokens: Option<usize>,
+}
+
+impl Parts {
+    fn read(files: &Files, options: &Options) -> Result<Self> {
+        if let Some(folder) = &files.weights {
+            let expected = "an ONNX export";
+            return Err(Error::invalid("model", "safetensors", expected).at(folder));
+        }
+        Self::of_onnx(files, options)
+    }
+
+    fn of_onnx(files: &Files, options: &Options) -> Result<Self> {
+        let config = files
+            .config
+            .as_deref()
+            .map(json)
+            .transpose()?
+            .unwrap_or(Value::Null);
+        let pooled_is_feature = config["model_type"]
+            .as_str()
+            .is_some_and(|t| t.starts_with("siglip"));
+        let most_tokens = config["text_config"]["max_position_embeddings"]
+            .as_u64()
+            .map(|n| n as usize);
+        let image_ends = ImageEnds {
+            output: options.image_output.clone(),
+            pool: options.pool,
+            projection: options.projection.as_deref().map(projection).transpose()?,
+            layout: options.layout,
+            pooled_is_feature,
+        };
+        let text_ends = TextEnds {
+            output: options.text_output.clone(),
+            projection: None,
+            pooled_is_feature,
+        };
+        let (mut image, mut text) = (None, None);
+        let (mut source, mut picture, mut logit_scale, mut source_bytes) =
+            (String::new(), None, None, 0);
+        let mut origin = PathBuf::new();
+        for path in &files.onnx {
+            super::sniff::model_file(path)?;
+            let model = Model::read(path)?;
+            source_bytes += model.len_bytes();
+            logit_scale = logit_scale.or(model.logit_scale());
+            let (pictures, tokens) = model.towers();
+            let tokens = tokens && !options.no_text;
+            if pictures && image.is_some() || tokens && text.is_some() {
+                let expected = "one image model, and maybe one text model";
+                return Err(
+                    Error::invalid("files to import", "two models of one kind", expected).at(path),
+                );
+            }
+            let second = if pictures && tokens {
+                Some(Model::read(path)?)
+            } else {
+                None
+            };
+            let (of_image, of_text) = match (pictures, tokens) {
+                (true, true) => (Some(model), second),
+                (true, false) => (Some(model), None),
+                (false, true) => (None, Some(model)),
+                (false, false) if options.no_text => continue,
+                // The words for what it takes instead are the image tower's.
+                (false, false) => (Some(model), None),
+            };
+            if let Some(model) = of_text {
+                let (length, rows) = (model.text_length(), model.token_count());
+                let tower = model.text_tower(&text_ends)?;
+                text = Some(Text {
+                    tower,
+                    length,
+                    tokens: rows,
+                    most_tokens,
+                });
+            }
+            if let Some(model) = of_image {
+                origin = path.clone();
+                source = format!("onnx sha256 {}", model.sha256());
+                picture = model.picture_size();
+                image = Some(model.image_tower(&image_ends)?);
+            }
+        }
+        let Some(image) = image else {
+            let found = "a text model alone";
+            let expected = "an image model too: `vision_model.onnx`, or `model.onnx` with both";
+            return Err(Error::invalid("files to import", found, expected).at(&files.onnx[0]));
+        };
+        Ok(Self {
+            origin,
+            image,
+            text,
+            source,
+            picture,
+            logit_scale,
+            logit_bias: None,
+            source_bytes,
+            notes: Vec::new(),
+        })
+    }
+
+    fn contents(&mut self, files: &Files, options: &Options, name: String) -> Result<Contents> {
+        let preprocess = self.preprocess(files, options)?;
+        let image = self.image.encode_to_vec();
+        let dim = feature_width(&image, Preprocessor::new(preprocess.clone())?.input_size())
+            .map_err(|e| e.at(&self.origin))?;
+        let score = self.score(options);
+        let (text, text_card) = self.text(files)?.unzip();
+        let card = Card {
+            about: format!(
+                "imported from {}",
+                self.origin
+                    .file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+            ),
+            name,
+            dim: u32::try_from(dim).unwrap_or(u32::MAX),
+            source: self.source.clone(),
+            preprocess,
+            score,
+            templates: crate::text::Prompts::shipped().set("general")?.to_vec(),
+            image: Some(EncoderForm::Onnx),
+            text: text_card,
+            licences: licences(files)?,
+        };
+        Ok(Contents {
+            card,
+            image_onnx: Some(image),
+            text,
+            vocabulary: None,
+        })
+    }
+
+    fn preprocess(&mut self, files: &Files, options: &Options) -> Result<Preprocess> {
+        let (known, place) = match (&files.preprocessor, &files.open_clip) {
+            (Some(path), _) => (Some(preprocessor::hugging_face(path)), Some(path)),
+            (None, Some(path)) => (Some(preprocessor::open_clip(path)), Some(path)),
+            (None, None) => (None, None),
+        };
+        // A file that asks for what is not done here does no harm where flags say all that it would.
+        let p = &options.pixels;
+        let all_given =
+            p.resize.is_some() && p.mean.is_some() && p.std.is_some() && p.filter.is_some();
+        let known = match known.transpose() {
+            Err(_) if all_given => None,
+            other => other?,
+        };
+        let side = self.picture.unwrap_or((CLIP_SIDE, CLIP_SIDE));
+        let found = p.over(known.clone(), side);
+        found.check()?;
+        match (place, known) {
+            (Some(path), Some(_)) => self.notes.push(format!("preprocessing from {}", path.display())),
+            _ if all_given => {}
+            _ => self.notes.push(format!(
+                "no preprocessor_config.json: CLIP's own preprocessing is taken (shortest side {}, bicubic, CLIP's mean and std); \
+                 --size, --mean, --std and --filter say otherwise",
+                side.0.max(side.1)
+            )),
+        }
+        let input = Preprocessor::new(found.clone())?.input_size();
+        if let Some(fixed) = self.picture.filter(|fixed| *fixed != input) {
+            let found = format!("{}×{}", input.0, input.1);
+            let expected = format!(
+                "{}×{}, which the model insists on: --size, --crop",
+                fixed.0, fixed.1
+            );
+            return Err(
+                Error::invalid("size of the preprocessed picture", found, expected)
+                    .at(&self.origin),
+            );
+        }
+        Ok(found)
+    }
+
+    /// The text encoder with its tokenizer; without one it is left out, with a word.
+    fn text(&mut self, files: &Files) -> Result<Option<((Vec<u8>, Vec<u8>), TextCard)>> {
+        let Some(text) = self.text.take() else {
+            return Ok(None);
+        };
+        let need = Need {
+            length: text.length,
+            pad: None,
+            rows: text.tokens,
+        };
+        let Some(tokenizer) = tokenizer::find(&files.places, need)? else {
+            self.notes.push(
+                "no tokenizer beside the text model (tokenizer.json, or vocab.json and merges.txt): the bundle gets no text encoder".into(),
+            );
+            return Ok(None);
+        };
+        let most = text.length.or(text.most_tokens).unwrap_or(CLIP_TOKENS);
+        let card = TextCard {
+            max_tokens: u32::try_from(most).unwrap_or(u32::MAX),
+            exact: true,
+        };
+        Ok(Some(((text.tower.encode_to_vec(), tokenizer), card)))
+    }
+
+    fn score(&mut self, options: &Options) -> Score {
+        let bias = options.logit_bias.or(self.logit_bias);
+        let scale = options.logit_scale.or(self.logit_scale);
+        if scale.is_none() {
+            self.notes.push(format!(
+                "no logit scale in these files: {CLIP_SCALE} is taken, as CLIP ends its training with; --logit-scale (and --logit-bias for SigLIP) say otherwise"
+            ));
+        }
+        Score {
+            form: if bias.is_some() {
+                ScoreForm::Sigmoid
+            } else {
+                ScoreForm::Softmax
+            },
+            scale: scale.unwrap_or(CLIP_SCALE),
+            bias: bias.unwrap_or(0.0),
+        }
+    }
+}
+
+/// Licence files beside the model.
+fn licences(files: &Files) -> Result<Vec<Licence>> {
+    let places = files
+        .places
+        .iter()
+        .flat_map(|p| LICENCES.iter().map(|n| p.join(n)));
+    let Some(path) = places.into_iter().find(|p| p.is_file()) else {
+        return Ok(Vec::new());
+    };
+    let text = store::read_bounded(&path, "bytes of a licence", MAX_LICENCE)?;
+    Ok(vec![Licence {
+        name: "as published".into(),
+        covers: "the model".into(),
+        text: String::from_utf8_lossy(&text).into_owned(),
+    }])
+}
