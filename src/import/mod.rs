@@ -13,7 +13,6 @@ mod onnx;
 mod options;
 mod preprocessor;
 mod sniff;
-mod tokenizer;
 
 use std::path::Path;
 

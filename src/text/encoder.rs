@@ -8,7 +8,7 @@ use tract_onnx::prelude::*;
 use crate::bundle::{Bundle, TextSections};
 use crate::encoder::{
     normalise,
-    onnx::{Declared, Fed, Length, Onnx},
+    onnx::{Fed, Length, Onnx},
 };
 use crate::error::{Error, Result};
 
@@ -34,10 +34,9 @@ impl std::fmt::Debug for TextEncoder {
     }
 }
 
-/// Token ids of one text, which of them are no padding, and whether the tokenizer knew any piece.
+/// Token ids of one text, and which of its tokens the tokenizer did not know.
 struct Tokens {
     ids: Vec<i64>,
-    mask: Vec<i64>,
     known: bool,
 }
 
@@ -63,6 +62,7 @@ impl TextEncoder {
                 "a tokenizer.json of the tokenizers library",
             )
         })?;
+        tokenizer.with_padding(None);
         let max_tokens = sections.card.max_tokens as usize;
         let cut = tokenizers::TruncationParams {
             max_length: max_tokens,
@@ -91,21 +91,18 @@ impl TextEncoder {
             ));
         }
         if !graph.outputs().iter().any(|o| o.name == "text_embeds") {
+            let found: Vec<String> = graph
+                .outputs()
+                .iter()
+                .map(super::super::encoder::onnx::Declared::words)
+                .collect();
             return Err(Error::invalid(
                 "text encoder outputs",
-                Declared::list(&graph.outputs()),
+                found.join(", "),
                 "`text_embeds`",
             ));
         }
-        // Models that insist on a length have a tokenizer that pads to it.
-        let lengths = graph
-            .inputs()
-            .iter()
-            .find_map(|i| i.shape.get(1).copied().flatten());
-        let shape = [
-            Length::Free("batch"),
-            lengths.map_or(Length::Free("tokens"), Length::Fixed),
-        ];
+        let shape = [Length::Free("batch"), Length::Free("tokens")];
         let inputs: Vec<Fed<'_>> = names
             .iter()
             .map(|n| Fed {
@@ -169,11 +166,6 @@ impl TextEncoder {
             .any(|(t, s)| *s == 0 && t != "[UNK]");
         Ok(Tokens {
             ids: encoding.get_ids().iter().map(|i| i64::from(*i)).collect(),
-            mask: encoding
-                .get_attention_mask()
-                .iter()
-                .map(|i| i64::from(*i))
-                .collect(),
             known,
         })
     }
@@ -189,17 +181,17 @@ impl TextEncoder {
     ) -> Result<Vec<Vec<f32>>> {
         let tokens = texts
             .iter()
-            .map(|t| self.tokens(t))
+            .map(|t| Ok(self.tokens(t)?.ids))
             .collect::<Result<Vec<_>>>()?;
         let mut order: Vec<usize> = (0..texts.len()).collect();
         // Texts of one length share a run, so that none needs padding.
-        order.sort_by_key(|i| tokens[*i].ids.len());
+        order.sort_by_key(|i| tokens[*i].len());
         let mut vectors = vec![Vec::new(); texts.len()];
         let mut state = self.plan.spawn().map_err(|e| failed(&e))?;
         let mut done = 0;
-        for same_length in order.chunk_by(|a, b| tokens[*a].ids.len() == tokens[*b].ids.len()) {
+        for same_length in order.chunk_by(|a, b| tokens[*a].len() == tokens[*b].len()) {
             for batch in same_length.chunks(BATCH) {
-                let rows: Vec<&Tokens> = batch.iter().map(|i| &tokens[*i]).collect();
+                let rows: Vec<&[i64]> = batch.iter().map(|i| &tokens[*i][..]).collect();
                 for (i, v) in batch.iter().zip(self.run(&mut state, &rows)?) {
                     vectors[*i] = v;
                 }
@@ -210,15 +202,17 @@ impl TextEncoder {
         Ok(vectors)
     }
 
-    fn run(&self, state: &mut TypedSimpleState, rows: &[&Tokens]) -> Result<Vec<Vec<f32>>> {
-        let shape = [rows.len(), rows[0].ids.len()];
-        let tensor = |values: Vec<i64>| {
-            let tensor = Tensor::from_shape(&shape, &values).map_err(|e| failed(&e));
-            tensor.map(IntoTValue::into_tvalue)
-        };
-        let mut inputs = tvec!(tensor(rows.iter().flat_map(|r| r.ids.clone()).collect())?);
+    fn run(&self, state: &mut TypedSimpleState, rows: &[&[i64]]) -> Result<Vec<Vec<f32>>> {
+        let shape = [rows.len(), rows[0].len()];
+        let ids = Tensor::from_shape(&shape, &rows.concat()).map_err(|e| failed(&e))?;
+        let mut inputs = tvec!(ids.into_tvalue());
         if self.takes_mask {
-            inputs.push(tensor(rows.iter().flat_map(|r| r.mask.clone()).collect())?);
+            let ones = vec![1i64; shape[0] * shape[1]];
+            inputs.push(
+                Tensor::from_shape(&shape, &ones)
+                    .map_err(|e| failed(&e))?
+                    .into_tvalue(),
+            );
         }
         let outputs = state.run(inputs).map_err(|e| failed(&e))?;
         let view = outputs[0].try_as_plain_ram().map_err(|e| failed(&e))?;
