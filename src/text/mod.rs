@@ -22,6 +22,8 @@ pub use labels::{
 };
 #[cfg(feature = "import")]
 pub use prompts::{Prompts, fill};
+#[cfg(feature = "import")]
+pub(crate) use tokens::Tokenizer;
 pub use vocabulary::Vocabulary;
 
 use crate::bundle::{Bundle, FeatureSpace};

@@ -112,6 +112,11 @@ impl Tokenizer {
         self.inner.token_to_id(piece)
     }
 
+    /// The letters of a piece, by its id.
+    pub(crate) fn piece(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
     /// The tokens of `text`.
     ///
     /// # Errors
