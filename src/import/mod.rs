@@ -8,6 +8,8 @@ mod npy;
 // Reached from tests alone until folders of hubs are taken.
 #[cfg_attr(not(test), expect(dead_code))]
 mod tokenizer;
+#[cfg_attr(not(test), expect(dead_code))]
+mod vocabulary;
 
 use std::path::Path;
 

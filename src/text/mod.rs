@@ -25,6 +25,8 @@ pub use prompts::{Prompts, fill};
 #[cfg(feature = "import")]
 pub(crate) use tokens::Tokenizer;
 pub use vocabulary::Vocabulary;
+#[cfg(feature = "import")]
+pub(crate) use vocabulary::key;
 
 use crate::bundle::{Bundle, FeatureSpace};
 use crate::error::{Error, Result};
