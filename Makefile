@@ -12,7 +12,7 @@ export EDGECLIP_PYTHON ?= $(abspath $(PYTHON))
 PROGRAM := target/release/edgeclip
 DENY_VERSION := 0.20.2
 
-.PHONY: help setup venv build demo test bench heads lint doc text starter accuracy clean
+.PHONY: help setup venv tokens build demo test bench heads lint doc text starter accuracy clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -25,6 +25,11 @@ venv: $(VENV)/ready ## Python with Pillow and ONNX Runtime, the references that 
 $(VENV)/ready: tests/parity/requirements.txt scripts/setup.sh
 	@sh scripts/setup.sh venv $(VENV) tests/parity/requirements.txt
 	@touch $@
+
+tokens: venv ## token ids beside the reference tokenizers, with CLIP's and BERT's whole vocabularies (downloads 90 MB)
+	@sh scripts/setup.sh venv target/tokens/venv tests/parity/tokens-requirements.txt
+	target/tokens/venv/bin/python tests/parity/tokens.py target/tokens
+	$(CARGO) test --release --lib import::tokenizer
 
 build: setup ## build the program
 	$(CARGO) build --release

@@ -25,11 +25,12 @@ const ORDER: [&str; 12] = [
 ];
 
 /// Foreign crates that only some modules may name.
-const RESERVED: [(&str, &[&str]); 12] = [
+const RESERVED: [(&str, &[&str]); 13] = [
     ("tract_core", &["encoder", "text", "import"]),
     ("tract_onnx", &["encoder", "text", "import"]),
     ("tract_linalg", &["encoder"]),
     ("tokenizers", &["text"]),
+    ("flate2", &["import"]),
     ("image", &["frame"]),
     ("exif", &["frame"]),
     ("safetensors", &["eval"]),

@@ -379,10 +379,16 @@ pub(crate) enum Model {
         #[arg(long, conflicts_with = "licences")]
         vocabulary: bool,
     },
-    /// Check every byte of a bundle and run its encoders once
+    /// Check every byte of a bundle and run its encoders once, or compare it with what it was made of
     Verify {
         /// Bundle [default: the model in force]
         file: Option<PathBuf>,
+        /// Model to compare features and answers with: a folder, or an ONNX file
+        #[arg(long, value_name = "FOLDER|FILE", requires = "photos")]
+        against: Option<PathBuf>,
+        /// Photos to compare on
+        #[arg(long, value_name = "FOLDER", requires = "against")]
+        photos: Option<PathBuf>,
     },
     /// Make a bundle of a published model: ONNX or safetensors (docs/models.md)
     Import(Box<Import>),
@@ -402,9 +408,18 @@ pub(crate) struct Import {
     /// Form to take where the folder has several [default: the most exact]
     #[arg(long, value_parser = ["fp32", "fp16", "int8", "quantized", "uint8"])]
     pub(crate) variant: Option<String>,
+    /// int8: weights of a quarter of the size, judged layer by layer; none: as published
+    #[arg(long, default_value = "none", value_parser = ["int8", "none"])]
+    pub(crate) quantize: String,
+    /// Photos of the field to judge int8 on and to fix ranges by [default: made-up pictures]
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) calibrate: Option<PathBuf>,
     /// Leave the text encoder out
     #[arg(long)]
     pub(crate) no_text: bool,
+    /// File of names, one a line: their text vectors go into the bundle, so that boards need no text encoder
+    #[arg(long, value_name = "FILE")]
+    pub(crate) vocabulary: Option<PathBuf>,
     /// Output of the image model that is the feature [default: image_embeds]
     #[arg(long, value_name = "NAME", help_heading = "The model's ends")]
     pub(crate) image_output: Option<String>,

@@ -5,6 +5,7 @@ mod audit;
 mod bench;
 mod classes;
 mod classify;
+mod compare;
 mod config;
 mod embed;
 mod eval;

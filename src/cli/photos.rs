@@ -166,7 +166,7 @@ pub(super) fn work_through<T: Send, E: From<Error>>(
     work: impl Fn(&mut Encoder, &Path) -> Result<T> + Sync,
     mut each: impl FnMut(&Path, Result<T>) -> std::result::Result<(), E>,
 ) -> std::result::Result<(), E> {
-    let bar = progress_bar(photos.len(), quiet);
+    let bar = progress_bar(photos.len(), "photos", quiet);
     let workers = resolve_threads(threads).min(photos.len()).max(1);
     let forks = (0..workers)
         .map(|_| encoder.fork())
@@ -218,12 +218,12 @@ fn encode_one(encoder: &mut Encoder, path: &Path, rules: &Decode) -> Result<Enco
     })
 }
 
-/// A bar with rate and time left on a terminal; nothing elsewhere or for a photo or two.
-fn progress_bar(photos: usize, quiet: bool) -> ProgressBar {
-    if quiet || photos < 3 || !std::io::stderr().is_terminal() {
+/// A bar with rate and time left on a terminal; nothing elsewhere or for a thing or two.
+pub(super) fn progress_bar(count: usize, noun: &str, quiet: bool) -> ProgressBar {
+    if quiet || count < 3 || !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} photos, {per_sec}, {eta} left")
-        .expect("the template is tested");
-    ProgressBar::new(photos as u64).with_style(style)
+    let words = format!("{{bar:30}} {{pos}}/{{len}} {noun}, {{per_sec}}, {{eta}} left");
+    let style = ProgressStyle::with_template(&words).expect("the template is tested");
+    ProgressBar::new(count as u64).with_style(style)
 }

@@ -10,20 +10,21 @@ use super::folder::Files;
 use super::onnx::{ImageEnds, Model, TextEnds};
 use super::options::{Options, projection};
 use super::preprocessor::{self, json};
-use super::tokenizer::{self, Need};
+use super::quantize::{self, Quantized};
+use super::tokenizer::{self, Fitted, Need};
+use super::vocabulary;
 use super::{MANIFEST, import_folder, prove};
 use crate::bundle::{Bundle, Card, Contents, EncoderForm, Licence, Score, ScoreForm, TextCard};
 use crate::encoder::feature_width;
 use crate::error::{Error, Result};
 use crate::preprocess::{Preprocess, Preprocessor};
 use crate::store;
+use crate::text::TextEncoder;
 
 /// CLIP's logit scale, where nothing says another: training stops it at 100.
 const CLIP_SCALE: f32 = 100.0;
 /// Side of the pictures, where nothing says another.
 const CLIP_SIDE: u32 = 224;
-/// Tokens of a text, where nothing says another number.
-const CLIP_TOKENS: usize = 77;
 /// Licence files that are taken along, by the names that they have.
 const LICENCES: [&str; 4] = ["LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE"];
 const MAX_LICENCE: u64 = 1 << 20;
@@ -37,15 +38,22 @@ pub struct Imported {
     pub notes: Vec<String>,
     /// Bytes of the files that it was made of.
     pub source_bytes: u64,
+    /// What quantizing did, where it was asked for.
+    pub quantized: Option<Quantized>,
 }
 
 /// Makes the bundle `out` of `paths`: one folder as model hubs have it or with a `bundle.toml`, or
-/// the files of a model.
+/// the files of a model. `progress` hears how many of how many texts of a vocabulary are encoded.
 ///
 /// # Errors
 /// Nothing that can be imported is there, a part does not fit the others or does not run, or `out`
 /// cannot be written; what stood at `out` before is then still there.
-pub fn import(paths: &[PathBuf], options: &Options, out: &Path) -> Result<Imported> {
+pub fn import(
+    paths: &[PathBuf],
+    options: &Options,
+    out: &Path,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Imported> {
     if let [folder] = paths
         && folder.join(MANIFEST).is_file()
     {
@@ -53,21 +61,109 @@ pub fn import(paths: &[PathBuf], options: &Options, out: &Path) -> Result<Import
             bundle: import_folder(folder, out)?,
             notes: Vec::new(),
             source_bytes: 0,
+            quantized: None,
         });
     }
+    let made = prepare(paths, options, progress)?;
+    store::replace(out, &made.bytes)?;
+    Ok(Imported {
+        bundle: Bundle::open(out)?,
+        notes: made.notes,
+        source_bytes: made.source_bytes,
+        quantized: made.quantized,
+    })
+}
+
+/// The same bundle, held in memory: to compare with, not to keep.
+///
+/// # Errors
+/// As [`import`].
+pub fn import_in_memory(paths: &[PathBuf], options: &Options) -> Result<Bundle> {
+    Bundle::from_bytes(&prepare(paths, options, &mut |_, _| {})?.bytes)
+}
+
+/// A bundle that was opened and run.
+struct Prepared {
+    bytes: Vec<u8>,
+    notes: Vec<String>,
+    source_bytes: u64,
+    quantized: Option<Quantized>,
+}
+
+fn prepare(
+    paths: &[PathBuf],
+    options: &Options,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Prepared> {
     let files = Files::find(paths, options.variant.as_deref())?;
     let mut parts = Parts::read(&files, options)?;
     let name = options.name.clone().unwrap_or_else(|| name_of(&paths[0]));
-    let contents = parts.contents(&files, options, name)?;
+    let mut contents = parts.contents(&files, options, name)?;
+    if let Some(list) = &options.vocabulary {
+        let bytes = contents.to_bytes()?;
+        bake(&mut contents, &bytes, list, progress).map_err(|e| e.at(list))?;
+    }
+    let quantized = if options.int8 {
+        Some(quantize(&mut contents, options, progress).map_err(|e| e.at(&parts.origin))?)
+    } else {
+        None
+    };
+    if options.no_text {
+        contents.text = None;
+        contents.card.text = None;
+    }
     let bytes = contents.to_bytes()?;
     drop(contents);
     prove(&bytes).map_err(|e| e.at(&parts.origin))?;
-    store::replace(out, &bytes)?;
-    Ok(Imported {
-        bundle: Bundle::open(out)?,
+    Ok(Prepared {
+        bytes,
         notes: parts.notes,
         source_bytes: parts.source_bytes,
+        quantized,
     })
+}
+
+/// Pictures that an int8 encoder is judged on where no photos are given.
+const PATTERNS: usize = 8;
+
+fn quantize(
+    contents: &mut Contents,
+    options: &Options,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Quantized> {
+    if let Some((onnx, _)) = &mut contents.text {
+        *onnx = quantize::halve(onnx)?;
+    }
+    let calibrated = !options.calibrate.is_empty();
+    let patterns = if calibrated {
+        Vec::new()
+    } else {
+        quantize::test_patterns(PATTERNS)?
+    };
+    let frames = if calibrated {
+        &options.calibrate
+    } else {
+        &patterns
+    };
+    quantize::int8(contents, frames, calibrated, progress)
+}
+
+/// Text vectors of the names in the file `list`, for boards that have no text encoder.
+fn bake(
+    contents: &mut Contents,
+    bytes: &[u8],
+    list: &Path,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<()> {
+    let names = vocabulary::read_names(list)?;
+    let bundle = Bundle::from_bytes(bytes)?;
+    let encoder = TextEncoder::open(&bundle)?.ok_or_else(|| {
+        let expected = "a text model with its tokenizer, to encode the names with";
+        Error::invalid("vocabulary", "no text encoder in these files", expected)
+    })?;
+    let rows = vocabulary::bake(&names, &contents.card.templates, &encoder, progress)?;
+    contents.vocabulary = Some((names, rows));
+    Ok(())
 }
 
 fn name_of(path: &Path) -> String {
@@ -158,7 +254,7 @@ impl Parts {
             source_bytes += model.len_bytes();
             logit_scale = logit_scale.or(model.logit_scale());
             let (pictures, tokens) = model.towers();
-            let tokens = tokens && !options.no_text;
+            let tokens = tokens && options.needs_text();
             if pictures && image.is_some() || tokens && text.is_some() {
                 let expected = "one image model, and maybe one text model";
                 return Err(
@@ -174,7 +270,7 @@ impl Parts {
                 (true, true) => (Some(model), second),
                 (true, false) => (Some(model), None),
                 (false, true) => (None, Some(model)),
-                (false, false) if options.no_text => continue,
+                (false, false) if !options.needs_text() => continue,
                 // The words for what it takes instead are the image tower's.
                 (false, false) => (Some(model), None),
             };
@@ -219,7 +315,11 @@ impl Parts {
         let dim = feature_width(&image, Preprocessor::new(preprocess.clone())?.input_size())
             .map_err(|e| e.at(&self.origin))?;
         let score = self.score(options);
-        let (text, text_card) = self.text(files)?.unzip();
+        let text = self.text(files)?;
+        let text_card = text.as_ref().map(|(_, tokenizer)| TextCard {
+            max_tokens: tokenizer.max_tokens,
+            exact: true,
+        });
         let card = Card {
             about: format!(
                 "imported from {}",
@@ -241,7 +341,7 @@ impl Parts {
         Ok(Contents {
             card,
             image_onnx: Some(image),
-            text,
+            text: text.map(|(onnx, tokenizer)| (onnx, tokenizer.json)),
             vocabulary: None,
         })
     }
@@ -288,27 +388,31 @@ impl Parts {
     }
 
     /// The text encoder with its tokenizer; without one it is left out, with a word.
-    fn text(&mut self, files: &Files) -> Result<Option<((Vec<u8>, Vec<u8>), TextCard)>> {
+    fn text(&mut self, files: &Files) -> Result<Option<(Vec<u8>, Fitted)>> {
         let Some(text) = self.text.take() else {
             return Ok(None);
         };
+        let count = |n: Option<usize>| n.and_then(|n| u32::try_from(n).ok());
         let need = Need {
-            length: text.length,
-            pad: None,
-            rows: text.tokens,
+            max_tokens: count(text.length.or(text.most_tokens)),
+            pad_to: count(text.length),
+            pad_id: None,
+            vocabulary: count(text.tokens),
+            end: None,
+            lowercase: false,
         };
-        let Some(tokenizer) = tokenizer::find(&files.places, need)? else {
-            self.notes.push(
-                "no tokenizer beside the text model (tokenizer.json, or vocab.json and merges.txt): the bundle gets no text encoder".into(),
-            );
-            return Ok(None);
-        };
-        let most = text.length.or(text.most_tokens).unwrap_or(CLIP_TOKENS);
-        let card = TextCard {
-            max_tokens: u32::try_from(most).unwrap_or(u32::MAX),
-            exact: true,
-        };
-        Ok(Some(((text.tower.encode_to_vec(), tokenizer), card)))
+        for place in files.places.iter().filter(|p| p.is_dir()) {
+            let found = tokenizer::Files::of_folder(place)?;
+            if found.any() {
+                let fitted = tokenizer::read(&found, &need).map_err(|e| e.at(place))?;
+                self.notes.push(format!("tokenizer: {}", fitted.about));
+                return Ok(Some((text.tower.encode_to_vec(), fitted)));
+            }
+        }
+        self.notes.push(
+            "no tokenizer beside the text model (tokenizer.json, or vocab.json and merges.txt): the bundle gets no text encoder".into(),
+        );
+        Ok(None)
     }
 
     fn score(&mut self, options: &Options) -> Score {

@@ -12,7 +12,10 @@ mod npy;
 mod onnx;
 mod options;
 mod preprocessor;
+mod quantize;
 mod sniff;
+mod tokenizer;
+mod vocabulary;
 
 use std::path::Path;
 
@@ -22,9 +25,10 @@ use crate::error::{Error, Result};
 use crate::store;
 use crate::text::TextEncoder;
 
-pub use assemble::{Imported, import};
+pub use assemble::{Imported, import, import_in_memory};
 pub use npy::{read_npy, write_npy};
 pub use options::{Layout, Options, Pixels, Pool};
+pub use quantize::{Quantized, products};
 
 /// Largest file that goes into a bundle, in bytes.
 const MAX_PART_BYTES: u64 = 2 << 30;

@@ -7,6 +7,7 @@ use safetensors::tensor::{Dtype, SafeTensors};
 
 use super::{preprocessor, read_npy};
 use crate::error::{Error, Result};
+use crate::frame::Frame;
 use crate::preprocess::{Filter, Preprocess, Resize};
 use crate::store;
 
@@ -54,8 +55,21 @@ pub struct Options {
     pub logit_scale: Option<f32>,
     /// Logit bias; makes scores sigmoid, as in SigLIP.
     pub logit_bias: Option<f32>,
+    /// Makes the image encoder int8, and the text encoder's weights half floats.
+    pub int8: bool,
+    /// Photos of the field to judge the int8 encoder on; without any, made-up pictures serve.
+    pub calibrate: Vec<Frame>,
     /// Leaves the text encoder out.
     pub no_text: bool,
+    /// File of names, one a line, whose text vectors go into the bundle.
+    pub vocabulary: Option<PathBuf>,
+}
+
+impl Options {
+    /// Whether a text model is wanted, be it for the vocabulary alone.
+    pub(super) fn needs_text(&self) -> bool {
+        !self.no_text || self.vocabulary.is_some()
+    }
 }
 
 /// Parts of the preprocessing.

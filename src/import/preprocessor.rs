@@ -16,7 +16,7 @@ pub(super) const MAX_JSON: u64 = 4 << 20;
 /// Mean and spread of CLIP's own training photos.
 pub(crate) const CLIP_MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
 /// See [`CLIP_MEAN`].
-pub(crate) const CLIP_STD: [f32; 3] = [0.268_629_54, 0.261_302_58, 0.275_777_11];
+pub(crate) const CLIP_STD: [f32; 3] = [0.268_629_54, 0.261_302_6, 0.275_777_1];
 
 /// CLIP's own: shortest side and centre of `side` pixels, bicubic.
 pub(super) fn clip((width, height): (u32, u32)) -> Preprocess {

@@ -9,6 +9,8 @@ mod encoder;
 mod labels;
 #[cfg(feature = "import")]
 mod prompts;
+#[cfg(feature = "import")]
+mod tokens;
 mod vocabulary;
 
 use ndarray::Array2;
@@ -20,7 +22,11 @@ pub use labels::{
 };
 #[cfg(feature = "import")]
 pub use prompts::{Prompts, fill};
+#[cfg(feature = "import")]
+pub(crate) use tokens::Tokenizer;
 pub use vocabulary::Vocabulary;
+#[cfg(feature = "import")]
+pub(crate) use vocabulary::key;
 
 use crate::bundle::{Bundle, FeatureSpace};
 use crate::error::{Error, Result};
@@ -213,37 +219,26 @@ impl TextTower {
             .encoder
             .as_ref()
             .ok_or_else(|| self.unknown(first.name()))?;
-        let mut texts = Vec::new();
         for label in labels {
             if !encoder.is_exact() && label.prompts().is_empty() && !encoder.knows(label.name())? {
                 return Err(self.unknown(label.name()));
             }
-            match label.prompts() {
-                [] => texts.extend(templates.iter().map(|t| fill(t, label.name()))),
-                own => texts.extend_from_slice(own),
-            }
         }
-        let total = texts.len();
-        let vectors = encoder.encode(&texts, &mut |done| progress(done, total))?;
-        let mut at = 0;
-        labels
-            .iter()
-            .map(|label| {
-                let count = if label.prompts().is_empty() {
-                    templates.len()
-                } else {
-                    label.prompts().len()
-                };
-                let vector = mean_direction(&vectors[at..at + count])?;
-                at += count;
-                let origin = if encoder.is_exact() {
-                    Origin::Encoded
-                } else {
-                    self.estimated(&vector)
-                };
-                Ok((vector, origin))
+        let vectors = encoder.weights(labels, templates, progress)?;
+        let origin = |vector: &[f32]| {
+            if encoder.is_exact() {
+                Origin::Encoded
+            } else {
+                self.estimated(vector)
+            }
+        };
+        Ok(vectors
+            .into_iter()
+            .map(|v| {
+                let from = origin(&v);
+                (v, from)
             })
-            .collect()
+            .collect())
     }
 
     #[cfg(feature = "import")]
@@ -264,15 +259,4 @@ impl TextTower {
             }
         }
     }
-}
-
-/// CLIP's prompt ensemble: the mean of unit vectors, brought to unit length again.
-#[cfg(feature = "import")]
-fn mean_direction(vectors: &[Vec<f32>]) -> Result<Vec<f32>> {
-    let mut mean = vec![0.0; vectors.first().map_or(0, Vec::len)];
-    for v in vectors {
-        mean.iter_mut().zip(v).for_each(|(m, v)| *m += v);
-    }
-    crate::encoder::normalise(&mut mean)?;
-    Ok(mean)
 }

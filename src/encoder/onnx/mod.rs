@@ -4,7 +4,7 @@
 mod dequantize;
 pub(crate) mod fake_quantize;
 pub(crate) mod tensor;
-mod widen;
+pub(crate) mod widen;
 
 use tract_onnx::pb::{ModelProto, TensorProto, ValueInfoProto, tensor_shape_proto, type_proto};
 use tract_onnx::prelude::*;
@@ -176,6 +176,19 @@ impl Onnx {
         output: &str,
         threads: usize,
     ) -> Result<Arc<TypedSimplePlan>> {
+        self.into_plan_of(inputs, &[output], threads)
+    }
+
+    /// The same with several outputs.
+    ///
+    /// # Errors
+    /// As [`into_plan`](Self::into_plan).
+    pub(crate) fn into_plan_of(
+        self,
+        inputs: &[Fed<'_>],
+        outputs: &[&str],
+        threads: usize,
+    ) -> Result<Arc<TypedSimplePlan>> {
         let build = || -> TractResult<Arc<TypedSimplePlan>> {
             let mut onnx = tract_onnx::onnx().with_ignore_output_shapes(true);
             fake_quantize::register(&mut onnx);
@@ -196,7 +209,7 @@ impl Onnx {
                     .collect();
                 model.set_input_fact(at, InferenceFact::dt_shape(fed.kind, shape))?;
             }
-            model.select_outputs_by_name([output])?;
+            model.select_outputs_by_name(outputs)?;
             let model = model.into_typed()?.into_decluttered()?.into_optimized()?;
             let executor = match threads {
                 1 => multithread::Executor::SingleThread,

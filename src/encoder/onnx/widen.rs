@@ -9,7 +9,7 @@ use tract_onnx::pb::{AttributeProto, GraphProto, TensorProto, ValueInfoProto, ty
 use super::tensor::{BF16, F16, F32};
 
 /// Makes every half in `graph` an f32: weights, constants, casts, inputs and outputs.
-pub(super) fn halves(graph: &mut GraphProto) {
+pub(crate) fn halves(graph: &mut GraphProto) {
     graph.initializer.iter_mut().for_each(tensor);
     for node in &mut graph.node {
         let casts = node.op_type == "Cast";
