@@ -208,6 +208,8 @@ struct Text {
     tokens: Option<usize>,
     /// Tokens of the longest text that it was made for.
     most_tokens: Option<usize>,
+    /// Whether it was trained on texts padded with token 1, as SigLIP was.
+    siglip: bool,
 }
 
 impl Parts {
@@ -282,6 +284,7 @@ impl Parts {
                     length,
                     tokens: rows,
                     most_tokens,
+                    siglip: pooled_is_feature,
                 });
             }
             if let Some(model) = of_image {
@@ -396,7 +399,7 @@ impl Parts {
         let need = Need {
             max_tokens: count(text.length.or(text.most_tokens)),
             pad_to: count(text.length),
-            pad_id: None,
+            pad_id: text.siglip.then_some(1),
             vocabulary: count(text.tokens),
             end: None,
             lowercase: false,

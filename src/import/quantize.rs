@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use prost::Message;
 use tract_onnx::pb::{
-    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
-    ValueInfoProto,
+    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TypeProto,
+    ValueInfoProto, type_proto,
 };
 use tract_onnx::prelude::*;
 
@@ -398,6 +398,13 @@ fn alone(model: &ModelProto, node: &NodeProto) -> Result<ModelProto> {
         initializer: held.cloned().collect(),
         input: vec![ValueInfoProto {
             name: node.input[0].clone(),
+            r#type: Some(TypeProto {
+                value: Some(type_proto::Value::TensorType(type_proto::Tensor {
+                    elem_type: F32,
+                    shape: None,
+                })),
+                ..Default::default()
+            }),
             ..Default::default()
         }],
         output: vec![ValueInfoProto {

@@ -114,14 +114,6 @@ impl Files {
     }
 }
 
-/// The tokenizer that lies in the folder `dir`, made to fit.
-///
-/// # Errors
-/// As [`read`].
-pub(super) fn read_folder(dir: &Path, need: &Need) -> Result<Fitted> {
-    read(&Files::of_folder(dir)?, need).map_err(|e| e.at(dir))
-}
-
 /// The tokenizer in `files`, made to fit: `tokenizer.json` before `vocab.json` with
 /// `merges.txt`, then CLIP's own list of merges, then `vocab.txt`.
 ///
@@ -170,6 +162,7 @@ pub(super) fn read(files: &Files, need: &Need) -> Result<Fitted> {
 ///
 /// # Errors
 /// As [`read`].
+#[cfg(test)]
 pub(super) fn from_json(bytes: &[u8], need: &Need) -> Result<Fitted> {
     fit(parse(bytes)?, need, &Settings::default(), "tokenizer.json")
 }

@@ -9,6 +9,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::text::Tokenizer;
 
+fn read_folder(dir: &Path, need: &Need) -> Result<Fitted> {
+    read(&Files::of_folder(dir)?, need).map_err(|e| e.at(dir))
+}
+
 fn root(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
