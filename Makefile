@@ -12,7 +12,7 @@ export EDGECLIP_PYTHON ?= $(abspath $(PYTHON))
 PROGRAM := target/release/edgeclip
 DENY_VERSION := 0.20.2
 
-.PHONY: help setup venv tokens build demo test bench heads lint doc text starter accuracy clean
+.PHONY: test-models help setup venv tokens build demo test bench heads lint doc text starter accuracy clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -40,6 +40,11 @@ demo: build ## classify the photos of examples/photos by name, offline
 test: setup venv ## all quick tests
 	$(CARGO) test --release
 	$(CARGO) test --release --doc
+
+test-models: build ## models of CLIP's shape in every form that exporters write, beside ONNX Runtime
+	@sh scripts/setup.sh venv target/models-venv tests/models/requirements.txt
+	@mkdir -p target/models
+	target/models-venv/bin/python tests/models/check.py $(PROGRAM) target/models $(MODELS)
 
 bench: setup venv ## speed and memory, beside Pillow and beside tract's other ways
 	$(CARGO) bench

@@ -25,7 +25,7 @@ const ORDER: [&str; 12] = [
 ];
 
 /// Foreign crates that only some modules may name.
-const RESERVED: [(&str, &[&str]); 13] = [
+const RESERVED: [(&str, &[&str]); 14] = [
     ("tract_core", &["encoder", "text", "import"]),
     ("tract_onnx", &["encoder", "text", "import"]),
     ("tract_linalg", &["encoder"]),
@@ -33,7 +33,8 @@ const RESERVED: [(&str, &[&str]); 13] = [
     ("flate2", &["import"]),
     ("image", &["frame"]),
     ("exif", &["frame"]),
-    ("safetensors", &["eval"]),
+    ("safetensors", &["eval", "import"]),
+    ("prost", &["import"]),
     ("embedded_graphics", &["eval"]),
     ("memmap2", &["store"]),
     ("clap", &["cli"]),
