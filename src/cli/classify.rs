@@ -10,6 +10,7 @@ use super::settings::{Settings, VerbFlags};
 use super::{Done, Stop, photos, places};
 use crate::bundle::Bundle;
 use crate::classifier::{Classifier, Decision};
+use crate::text::Label;
 
 /// What the table answers where nothing known is seen.
 const UNKNOWN: &str = "unknown";
@@ -43,9 +44,10 @@ pub(super) fn run(global: &Global, args: args::Classify, out: &mut Output) -> Re
     };
     let settings = Settings::gather(global, verb)?;
     let top = settings.top.value.max(1);
+    let labels = args.names.given()?;
     let photos = photos::gather(&args.photos)?;
     let model = places::open_model(&settings)?;
-    let classifier = classifier(&args, &model, &settings)?;
+    let classifier = classifier(&args, labels, &model, &settings)?;
     let threads = settings.threads.value;
     let encoder = photos::open_encoder(&model, photos.len(), &settings.threads)?;
 
@@ -110,10 +112,11 @@ pub(super) fn report(unreadable: usize, photos: usize) -> Done {
 
 fn classifier(
     args: &args::Classify,
+    labels: Option<Vec<Label>>,
     model: &Bundle,
     settings: &Settings,
 ) -> Result<Classifier, Stop> {
-    if let Some(labels) = args.names.given()? {
+    if let Some(labels) = labels {
         return Ok(Classifier::from_labels(
             model,
             args.names.weights(&labels, model, settings)?,

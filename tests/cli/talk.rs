@@ -32,9 +32,32 @@ fn wrong_usage_exits_with_two() {
         &["classify"],
         &["classify", "x.jpg", "--top", "many"],
         &["bench", "--size", "9"],
+        &["classify", "x.jpg", "--labels", ""],
+        &["classify", "x.jpg", "--labels", "cat, Cat"],
+        &["classify", "x.jpg", "--threads", "1000"],
+        &["embed", "--labels", "cat", "--prompts", "pet"],
+        &["classes", "add", ""],
+        &["learn", "cat", "x.jpg", "--head", "tipf"],
+        &["learn", "cat", "x.jpg", "--alpha", "2"],
+        &["learn", "cat", "x.jpg", "--head", "gda", "--alpha", "0.2"],
+        &["learn", "cat", "x.jpg", "--false-accept", "1.5"],
+        &["eval", "x", "--shots", "1", "--head", "auto,gad"],
     ] {
-        assert_eq!(bench.run(args).status, 2, "{args:?}");
+        let run = bench.run(args);
+        assert_eq!(run.status, 2, "{args:?}: {}", run.err);
+        assert!(!run.err.contains("x.jpg"), "{args:?}: {}", run.err);
     }
+}
+
+#[test]
+fn a_misspelt_head_or_prompt_set_hears_a_like_one() {
+    let bench = Bench::new();
+    let head = bench.run(["learn", "cat", "x.jpg", "--head", "tipf"]).err;
+    assert!(head.contains("'tip-f'"), "{head}");
+    let set = bench
+        .run(["classify", "x.jpg", "--labels", "cat", "--prompts", "pet"])
+        .err;
+    assert!(set.contains("'pets'"), "{set}");
 }
 
 #[test]
@@ -54,6 +77,10 @@ fn man_page_and_completions_name_the_verbs() {
                 .contains("classify"),
             "{shell}"
         );
+    }
+    let bash = bench.run(["completions", "bash"]).ok().out;
+    for values in ["auto zero-shot", "plain general"] {
+        assert!(bash.contains(values), "{values}");
     }
 }
 
