@@ -81,6 +81,16 @@ pub enum Error {
         /// The generation that the change was made from, if from any.
         expected: Option<u64>,
     },
+    /// A photo is a shot already, of the class that is asked for or of another.
+    #[error("{}", known(shots, of, wanted))]
+    Known {
+        /// Ids of the shots that it is.
+        shots: Vec<u32>,
+        /// Their class; `None` for the background.
+        of: Option<String>,
+        /// The class that it was to be learned as; `None` for the background.
+        wanted: Option<String>,
+    },
     /// Another process holds the lock of a file for longer than we wait.
     #[error(
         "{path}: locked by another process for {waited_ms} ms: wait for it to finish, or end it, then try again",
@@ -102,6 +112,24 @@ fn save(generation: Option<u64>) -> String {
 fn found_save(found: Option<u64>, expected: Option<u64>) -> String {
     let other = if found == expected { "another " } else { "" };
     format!("{other}{}", save(found))
+}
+
+fn known(shots: &[u32], of: &Option<String>, wanted: &Option<String>) -> String {
+    let ids: Vec<String> = shots.iter().map(u32::to_string).collect();
+    let ids = ids.join(" ");
+    let class = of
+        .as_ref()
+        .map_or("the background".to_owned(), |c| format!("`{c}`"));
+    let to = wanted
+        .as_ref()
+        .map_or("--background".to_owned(), |c| format!("--to {c:?}"));
+    let is = format!("photo: is shot {ids} of {class} already");
+    if of == wanted {
+        return is;
+    }
+    format!(
+        "{is}: move it with `edgeclip classes move {ids} {to}`, or drop it with `edgeclip forget --shot {ids}`"
+    )
 }
 
 impl Error {

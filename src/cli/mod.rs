@@ -18,6 +18,7 @@ mod photos;
 mod places;
 mod saving;
 mod settings;
+mod teach;
 mod told;
 
 use std::process::ExitCode;

@@ -130,13 +130,80 @@ fn a_photo_is_never_learned_twice() {
     assert_eq!(again.status, 1);
     assert!(
         again.err.contains("shot 0 of `cup of coffee` already")
+            && again.err.contains("edgeclip classes move 0 --to \"cat\"")
             && again.err.contains("forget --shot 0"),
         "{}",
         again.err
     );
-    let twice = bench.run(["learn", "cat", &photo("cat.jpg"), &photo("cat.jpg")]);
-    assert_eq!(twice.status, 1);
-    assert!(twice.out.contains("learned 1 photo"), "{}", twice.out);
+    let twice = [&photo("cat.jpg"), &photo("cat.jpg")];
+    let twice = bench.run(["learn", "cat", twice[0], twice[1]]).ok().out;
+    assert!(
+        twice.contains("learned 1 photo of `cat`, 1 already known, in"),
+        "{twice}"
+    );
+}
+
+#[test]
+fn a_lesson_again_learns_what_is_new_and_is_no_failure() {
+    let bench = Bench::new();
+    for (class, name) in [("cat", "cat.jpg"), ("rocket", "rocket.jpg")] {
+        let bytes = std::fs::read(photo(name)).unwrap();
+        bench.write(&format!("things/{class}/{name}"), bytes);
+    }
+    let lesson = ["learn", "--from", "things", "--views", "2"];
+    bench.run(lesson).ok();
+    let again = bench.run(lesson).ok();
+    assert_eq!(again.out, "nothing new to learn, 2 already known\n");
+    assert_eq!(again.err, "");
+    let history = |bench: &Bench| bench.run(["history", "--json"]).ok().json().len();
+    assert_eq!(history(&bench), 1, "nothing was saved");
+    let told = bench.run([&lesson[..], &["--json"]].concat()).ok().json();
+    assert_eq!(
+        (&told[0]["learned"], &told[0]["known"]),
+        (&0.into(), &2.into())
+    );
+
+    let bytes = std::fs::read(photo("galaxies.jpg")).unwrap();
+    bench.write("things/rocket/new.jpg", bytes);
+    let more = bench.run(lesson).ok().out;
+    assert!(
+        more.contains("learned 1 photo of 2 classes, 2 already known"),
+        "{more}"
+    );
+    let head = bench
+        .run([&lesson[..], &["--head", "gda"]].concat())
+        .ok()
+        .out;
+    assert!(
+        head.contains("learned the same photos by head gda"),
+        "{head}"
+    );
+    assert_eq!(history(&bench), 3);
+}
+
+#[test]
+fn lessons_at_once_are_all_learned() {
+    let bench = Bench::new();
+    let lessons = [
+        ("cat", "cat.jpg"),
+        ("rocket", "rocket.jpg"),
+        ("starry sky", "galaxies.jpg"),
+        ("cup of coffee", "coffee.jpg"),
+    ];
+    let children = lessons.map(|(class, name)| {
+        let mut program = bench.program();
+        program
+            .args(["learn", class, &photo(name), "--threads", "1"])
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped());
+        program.spawn().unwrap()
+    });
+    for child in children {
+        super::finish(child.wait_with_output().unwrap()).ok();
+    }
+    let shots = ["classes", "list", "--shots", "--json"];
+    assert_eq!(bench.run(shots).ok().json().len(), 4);
+    assert_eq!(bench.run(["history", "--json"]).ok().json().len(), 4);
 }
 
 #[test]
