@@ -162,6 +162,10 @@ pub(super) fn travel(
 ) -> Result<Done, Stop> {
     let path = in_force(global, args.file)?;
     let saver = Saver::new(&path);
+    // Of a file that is gone, earlier saves may be left.
+    if !saver.history().is_ok_and(|saves| !saves.is_empty()) {
+        require(&path)?;
+    }
     let steps = args.steps as usize;
     if back {
         saver.undo(steps)?

@@ -47,6 +47,21 @@ fn a_class_is_learned_used_and_undone() {
         undone.contains("learned 1 photo of `cup of coffee`"),
         "{undone}"
     );
+    let nowhere = Bench::new().run(["undo"]);
+    assert!(nowhere.err.contains("no such file"), "{}", nowhere.err);
+    for (steps, words) in [
+        (
+            &["undo", "5"],
+            "cannot undo 5 times: only 1 earlier state is kept",
+        ),
+        (
+            &["redo", "2"],
+            "cannot redo 2 times: only 1 undone state is kept",
+        ),
+    ] {
+        let run = bench.run(steps);
+        assert!(run.status == 1 && run.err.contains(words), "{}", run.err);
+    }
     assert_ne!(best(&bench, "galaxies.jpg").0, "my blue galaxy");
     bench.run(["redo"]).ok();
     assert_eq!(best(&bench, "galaxies.jpg").0, "my blue galaxy");
@@ -349,6 +364,9 @@ fn audit_speaks_in_words_json_and_pictures() {
         .run(["learn", "cat", &photo("cat.jpg"), "--views", "2"])
         .ok();
     let run = bench.run(["audit", "--picture", "confusion.png"]).ok();
+    assert_eq!(run.err, "confusion matrix in confusion.png\n");
+    let quiet = bench.run(["audit", "--picture", "confusion.png", "--quiet"]);
+    assert_eq!(quiet.ok().err, "");
     for word in [
         "class",
         "cup of coffee",
@@ -377,6 +395,32 @@ fn audit_speaks_in_words_json_and_pictures() {
         "{}",
         none.err
     );
+}
+
+#[test]
+fn audit_speaks_of_photos_not_of_their_views() {
+    let bench = Bench::new();
+    let mut again = std::fs::read(photo("cat.jpg")).unwrap();
+    again.push(0);
+    bench.write("again.jpg", again);
+    for (class, name) in [
+        ("cat", photo("cat.jpg")),
+        ("rocket", photo("rocket.jpg")),
+        ("dog", "again.jpg".into()),
+    ] {
+        bench.run(["learn", class, &name, "--views", "4"]).ok();
+    }
+    let photos = [photo("cameraman.png"), photo("galaxies.jpg")];
+    bench
+        .run(["learn", "--background", &photos[0], &photos[1]])
+        .ok();
+    let told = bench.run(["audit"]).ok().out;
+    assert_eq!(told.matches("again.jpg,").count(), 1, "{told}");
+    let twins = "shots 0 1 2 3 (`cat`) and shots 8 9 10 11 (`dog`) show the same";
+    assert!(told.contains(twins), "{told}");
+    assert!(!told.contains("`background`, from other sides"), "{told}");
+    let advice = told.split("What to do next").nth(1).unwrap();
+    assert!(!advice.contains("background"), "{advice}");
 }
 
 #[test]
