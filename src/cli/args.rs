@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, value_parser};
 
+use super::photos::MAX_MEGAPIXELS;
 use crate::head::{Method, Share};
 use crate::text::Prompts;
 
@@ -51,7 +52,7 @@ pub(crate) struct Global {
     /// JSON on stdout, one object a line
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Say more on stderr; twice for still more
+    /// Say more on stderr; twice for still more, thrice for what libraries say
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     pub(crate) verbose: u8,
     /// Say nothing on stderr but errors
@@ -296,7 +297,7 @@ pub(crate) struct Decode {
     #[arg(long, value_name = "RRGGBB", default_value = "ffffff", value_parser = parse_colour)]
     pub(crate) backdrop: [u8; 3],
     /// Largest photo, in million pixels
-    #[arg(long, value_name = "MP", default_value_t = 50, value_parser = value_parser!(u64).range(1..=1000))]
+    #[arg(long, value_name = "MP", default_value_t = 50, value_parser = value_parser!(u64).range(1..=MAX_MEGAPIXELS))]
     pub(crate) max_megapixels: u64,
 }
 
