@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::args::{self, Global};
-use super::output::{Output, count, printable};
+use super::output::{Output, class_cell, count, printable};
 use super::settings::{Settings, VerbFlags};
 use super::{Done, Stop, names, places, saving};
 use crate::bundle::Bundle;
@@ -106,7 +106,7 @@ fn list(classifier: &Classifier, out: &mut Output) -> Result<Done, Stop> {
             (true, n) => format!("by its name and {}", count(n, "shot", "shots")),
             (false, n) => format!("by {} alone", count(n, "shot", "shots")),
         };
-        rows.push(vec![printable(class.name()), by]);
+        rows.push(vec![class_cell(class.name()), by]);
     }
     let background = classifier
         .shots()
@@ -148,7 +148,7 @@ fn list_shots(classifier: &Classifier, out: &mut Output) -> Result<Done, Stop> {
         let class = class.unwrap_or("(background)");
         rows.push(vec![
             shot.id().to_string(),
-            printable(class),
+            class_cell(class),
             printable(shot.name()),
             view,
         ]);

@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use serde::Serialize;
+use unicode_width::UnicodeWidthStr;
 
 use super::args::{self, Global};
-use super::output::{Output, align, printable};
+use super::output::{Output, align, class_cell, padded, printable};
 use super::settings::{Settings, VerbFlags};
 use super::{Done, Stop, photos, places};
 use crate::bundle::Bundle;
@@ -171,12 +172,12 @@ struct Table {
 impl Table {
     fn new(photos: &[String], classifier: &Classifier, answers: usize, bold: bool) -> Self {
         let longest = |texts: &mut dyn Iterator<Item = usize>| texts.max().unwrap_or(0);
-        let photo = longest(&mut photos.iter().map(|p| p.chars().count())).max("photo".len());
+        let photo = longest(&mut photos.iter().map(|p| p.width())).max("photo".len());
         let label = longest(
             &mut classifier
                 .classes()
                 .iter()
-                .map(|c| c.name().chars().count()),
+                .map(|c| class_cell(c.name()).width()),
         )
         .max(UNKNOWN.len());
         let mut widths = vec![photo];
@@ -222,21 +223,13 @@ impl Table {
             .iter()
             .take(self.answers - (cells.len() - 1) / 2)
         {
-            cells.extend([printable(a.label), format!("{:.1}%", 100.0 * a.p)]);
+            cells.extend([class_cell(a.label), format!("{:.1}%", 100.0 * a.p)]);
         }
         cells.push(format!("{ms:.1}"));
-        let row = align(&cells, &self.widths, &self.right);
-        if !self.bold {
-            return row;
+        let mut cells = padded(&cells, &self.widths, &self.right);
+        if self.bold {
+            cells[1] = format!("\u{1b}[1m{}\u{1b}[0m", cells[1]);
         }
-        let best = self.widths[0] + 2;
-        let at = |n: usize| row.char_indices().nth(n).map_or(row.len(), |(i, _)| i);
-        let (from, to) = (at(best), at(best + self.widths[1]));
-        format!(
-            "{}\u{1b}[1m{}\u{1b}[0m{}",
-            &row[..from],
-            &row[from..to],
-            &row[to..]
-        )
+        cells.join("  ")
     }
 }

@@ -140,11 +140,11 @@ impl Rows {
             return out
                 .object(&serde_json::json!({ "matrix": path, "rows": count, "names": list }));
         }
-        log::info!(
+        out.say(&format!(
             "{count} rows in {}, their names in {}",
             path.display(),
             list.display()
-        );
+        ));
         Ok(())
     }
 }
