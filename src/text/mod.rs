@@ -13,7 +13,7 @@ mod prompts;
 mod tokens;
 mod vocabulary;
 
-use ndarray::Array2;
+use ndarray::{Array2, Axis};
 
 #[cfg(feature = "import")]
 pub use encoder::TextEncoder;
@@ -53,6 +53,22 @@ pub struct TextWeights {
     pub origins: Vec<Origin>,
     /// The space that the rows belong to.
     pub feature_space: FeatureSpace,
+}
+
+impl TextWeights {
+    /// Those of the labels that `keep` says yes to.
+    #[must_use]
+    pub fn only(&self, keep: impl Fn(&Label) -> bool) -> Self {
+        let kept: Vec<usize> = (0..self.labels.len())
+            .filter(|at| keep(&self.labels[*at]))
+            .collect();
+        Self {
+            labels: kept.iter().map(|at| self.labels[*at].clone()).collect(),
+            weights: self.weights.select(Axis(0), &kept),
+            origins: kept.iter().map(|at| self.origins[*at].clone()).collect(),
+            feature_space: self.feature_space,
+        }
+    }
 }
 
 /// Everything that can turn names into weights of one feature space.
