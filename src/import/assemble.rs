@@ -124,7 +124,7 @@ fn prepare(
 }
 
 /// Pictures that an int8 encoder is judged on where no photos are given.
-const PATTERNS: usize = 8;
+const PATTERNS: usize = 16;
 
 fn quantize(
     contents: &mut Contents,

@@ -27,6 +27,8 @@ use crate::preprocess::Preprocessor;
 const MOST_ERROR: f64 = 1e-3;
 /// Least mean cosine of features to those of the float encoder.
 const LEAST_COSINE: f64 = 0.999;
+/// Least cosine of any one picture's features.
+const LEAST_OF_ANY: f64 = 0.995;
 /// Weights below this many values are not worth it.
 const LEAST_WEIGHTS: usize = 1024;
 /// Pictures that each product is judged on.
@@ -118,7 +120,8 @@ pub(super) fn int8(
             .map(|(a, b)| f64::from(a.cosine(b.values())))
             .collect();
         let mean = cosines.iter().sum::<f64>() / cosines.len().max(1) as f64;
-        if mean >= LEAST_COSINE || taken == 0 {
+        let least = cosines.iter().copied().fold(1.0, f64::min);
+        if (mean >= LEAST_COSINE && least >= LEAST_OF_ANY) || taken == 0 {
             contents.image_onnx = Some(bytes);
             let sizes = (
                 original.len(),
@@ -134,7 +137,7 @@ pub(super) fn int8(
                     .iter()
                     .map(|l| (l.name.clone(), l.error))
                     .collect(),
-                cosine: (mean, cosines.into_iter().fold(1.0, f64::min)),
+                cosine: (mean, least),
                 milliseconds: (before.1, after.1),
                 bytes: sizes,
             });
@@ -616,6 +619,7 @@ pub(super) fn test_patterns(count: usize) -> Result<Vec<Frame>> {
             let blobs: Vec<[f32; 6]> = (0..6)
                 .map(|_| [next(), next(), 0.05 + 0.3 * next(), next(), next(), next()])
                 .collect();
+            let (contrast, noise) = (0.2 + 1.5 * next(), 0.4 * next().powi(3));
             let (waves, angle) = (5.0 + 35.0 * next(), std::f32::consts::PI * next());
             let mut rgb = Vec::with_capacity((SIDE * SIDE * 3) as usize);
             for y in 0..SIDE {
@@ -634,7 +638,8 @@ pub(super) fn test_patterns(count: usize) -> Result<Vec<Frame>> {
                         * (std::f32::consts::TAU * waves * (u * angle.cos() + v * angle.sin()))
                             .sin();
                     rgb.extend(colour.map(|c| {
-                        (255.0 * (c + wave + 0.02 * (next() - 0.5))).clamp(0.0, 255.0) as u8
+                        let lit = 0.5 + contrast * (c + wave - 0.5) + noise * (next() - 0.5);
+                        (255.0 * lit).clamp(0.0, 255.0) as u8
                     }));
                 }
             }

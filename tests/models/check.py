@@ -112,7 +112,8 @@ def main():
             for model in sorted(folder.glob(f"{name}.*.onnx")):
                 exact = ".op" in model.name
                 check(model.stem, model, reference if exact else run(model, inputs), FLOAT if exact else ROUNDED)
-            check(f"{name} --quantize int8", plain, reference, ROUNDED, "--quantize", "int8")
+            # What outliers leave of an encoder without meaning turns easily; it must not fall apart.
+            check(f"{name} --quantize int8", plain, reference, 0.995 if name == "outlier" else ROUNDED, "--quantize", "int8")
     if failed:
         sys.exit(f"below their bound, or refused: {', '.join(failed)}")
 
