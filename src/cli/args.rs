@@ -250,6 +250,9 @@ pub(crate) struct Eval {
     /// Draws of the shots
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = value_parser!(u32).range(1..=100))]
     pub(crate) draws: u32,
+    /// AUROC of things of no class too: the later half of the classes is held out, in half as much time again
+    #[arg(long)]
+    pub(crate) open_set: bool,
     /// Heads other than auto as they come: no calibration, no estimate, in a sixth of the time
     #[arg(long)]
     pub(crate) uncalibrated: bool,

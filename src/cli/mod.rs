@@ -11,6 +11,7 @@ mod embed;
 mod eval;
 mod exchange;
 mod heads;
+mod judge;
 mod learn;
 mod man;
 mod model;
