@@ -41,10 +41,11 @@ test: setup venv ## all quick tests
 	$(CARGO) test --release
 	$(CARGO) test --release --doc
 
-test-models: build ## models of CLIP's shape in every form that exporters write, beside ONNX Runtime
+test-models: build ## models of CLIP's shape in every form that exporters write, beside ONNX Runtime and numpy
 	@sh scripts/setup.sh venv target/models-venv tests/models/requirements.txt
-	@mkdir -p target/models
-	target/models-venv/bin/python tests/models/check.py $(PROGRAM) target/models $(MODELS)
+	@mkdir -p target/models/onnx target/models/weights
+	target/models-venv/bin/python tests/models/check.py $(PROGRAM) target/models/onnx $(MODELS)
+	target/models-venv/bin/python tests/models/check_weights.py $(PROGRAM) target/models/weights $(MODELS)
 
 bench: setup venv ## speed and memory, beside Pillow and beside tract's other ways
 	$(CARGO) bench

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use prost::Message;
 use serde_json::Value;
-use tract_onnx::pb::ModelProto;
 
 use super::folder::Files;
 use super::onnx::{ImageEnds, Model, TextEnds};
@@ -12,6 +11,7 @@ use super::options::{Options, projection};
 use super::preprocessor::{self, json};
 use super::quantize::{self, Quantized};
 use super::tokenizer::{self, Fitted, Need};
+use super::towers;
 use super::vocabulary;
 use super::{MANIFEST, import_folder, prove};
 use crate::bundle::{Bundle, Card, Contents, EncoderForm, Licence, Score, ScoreForm, TextCard};
@@ -189,7 +189,7 @@ fn name_of(path: &Path) -> String {
 /// Towers in the stored form, with what their files say.
 struct Parts {
     origin: PathBuf,
-    image: ModelProto,
+    image: Vec<u8>,
     text: Option<Text>,
     /// What identifies the image weights.
     source: String,
@@ -197,28 +197,56 @@ struct Parts {
     logit_scale: Option<f32>,
     logit_bias: Option<f32>,
     source_bytes: u64,
+    /// Whether it is SigLIP, which squashes pictures instead of cutting them.
+    siglip: bool,
     notes: Vec<String>,
 }
 
 struct Text {
-    tower: ModelProto,
+    tower: Vec<u8>,
     /// Tokens that the graph insists on.
     length: Option<usize>,
     /// Rows of its table of tokens.
     tokens: Option<usize>,
     /// Tokens of the longest text that it was made for.
     most_tokens: Option<usize>,
+    /// The token at which it pools, where it is a certain one.
+    end: Option<u32>,
     /// Whether it was trained on texts padded with token 1, as SigLIP was.
     siglip: bool,
 }
 
 impl Parts {
     fn read(files: &Files, options: &Options) -> Result<Self> {
-        if let Some(folder) = &files.weights {
-            let expected = "an ONNX export";
-            return Err(Error::invalid("model", "safetensors", expected).at(folder));
+        match &files.weights {
+            Some(folder) => Self::of_weights(folder, options),
+            None => Self::of_onnx(files, options),
         }
-        Self::of_onnx(files, options)
+    }
+
+    fn of_weights(folder: &Path, options: &Options) -> Result<Self> {
+        let made = towers::read(folder, options.needs_text())?;
+        let text = made.text.map(|tower| Text {
+            tower,
+            // SigLIP was trained on texts of one length.
+            length: made.is_siglip.then_some(made.max_tokens),
+            tokens: Some(made.vocabulary),
+            most_tokens: Some(made.max_tokens),
+            end: made.end,
+            siglip: made.is_siglip,
+        });
+        Ok(Self {
+            origin: folder.to_owned(),
+            image: made.image,
+            text,
+            source: format!("safetensors sha256 {}", made.fingerprint),
+            picture: Some((made.side_px, made.side_px)),
+            logit_scale: made.logit_scale,
+            logit_bias: made.logit_bias,
+            source_bytes: made.len_bytes,
+            siglip: made.is_siglip,
+            notes: Vec::new(),
+        })
     }
 
     fn of_onnx(files: &Files, options: &Options) -> Result<Self> {
@@ -278,12 +306,13 @@ impl Parts {
             };
             if let Some(model) = of_text {
                 let (length, rows) = (model.text_length(), model.token_count());
-                let tower = model.text_tower(&text_ends)?;
+                let tower = model.text_tower(&text_ends)?.encode_to_vec();
                 text = Some(Text {
                     tower,
                     length,
                     tokens: rows,
                     most_tokens,
+                    end: None,
                     siglip: pooled_is_feature,
                 });
             }
@@ -291,7 +320,7 @@ impl Parts {
                 origin = path.clone();
                 source = format!("onnx sha256 {}", model.sha256());
                 picture = model.picture_size();
-                image = Some(model.image_tower(&image_ends)?);
+                image = Some(model.image_tower(&image_ends)?.encode_to_vec());
             }
         }
         let Some(image) = image else {
@@ -308,13 +337,14 @@ impl Parts {
             logit_scale,
             logit_bias: None,
             source_bytes,
+            siglip: pooled_is_feature,
             notes: Vec::new(),
         })
     }
 
     fn contents(&mut self, files: &Files, options: &Options, name: String) -> Result<Contents> {
         let preprocess = self.preprocess(files, options)?;
-        let image = self.image.encode_to_vec();
+        let image = std::mem::take(&mut self.image);
         let dim = feature_width(&image, Preprocessor::new(preprocess.clone())?.input_size())
             .map_err(|e| e.at(&self.origin))?;
         let score = self.score(options);
@@ -364,14 +394,22 @@ impl Parts {
             other => other?,
         };
         let side = self.picture.unwrap_or((CLIP_SIDE, CLIP_SIDE));
-        let found = p.over(known.clone(), side);
+        let usual = if self.siglip {
+            preprocessor::siglip(side)
+        } else {
+            preprocessor::clip(side)
+        };
+        let found = p.over(known.clone().unwrap_or(usual));
         found.check()?;
         match (place, known) {
-            (Some(path), Some(_)) => self.notes.push(format!("preprocessing from {}", path.display())),
+            (Some(path), Some(_)) => self
+                .notes
+                .push(format!("preprocessing from {}", path.display())),
             _ if all_given => {}
             _ => self.notes.push(format!(
-                "no preprocessor_config.json: CLIP's own preprocessing is taken (shortest side {}, bicubic, CLIP's mean and std); \
+                "no preprocessor_config.json: {}'s own preprocessing is taken, {} pixels, bicubic; \
                  --size, --mean, --std and --filter say otherwise",
+                if self.siglip { "SigLIP" } else { "CLIP" },
                 side.0.max(side.1)
             )),
         }
@@ -401,7 +439,7 @@ impl Parts {
             pad_to: count(text.length),
             pad_id: text.siglip.then_some(1),
             vocabulary: count(text.tokens),
-            end: None,
+            end: text.end,
             lowercase: false,
         };
         for place in files.places.iter().filter(|p| p.is_dir()) {
@@ -409,7 +447,7 @@ impl Parts {
             if found.any() {
                 let fitted = tokenizer::read(&found, &need).map_err(|e| e.at(place))?;
                 self.notes.push(format!("tokenizer: {}", fitted.about));
-                return Ok(Some((text.tower.encode_to_vec(), fitted)));
+                return Ok(Some((text.tower, fitted)));
             }
         }
         self.notes.push(

@@ -15,6 +15,7 @@ mod preprocessor;
 mod quantize;
 mod sniff;
 mod tokenizer;
+mod towers;
 mod vocabulary;
 
 use std::path::Path;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use ndarray::Array2;
 use safetensors::tensor::{Dtype, SafeTensors};
 
-use super::{preprocessor, read_npy};
+use super::read_npy;
 use crate::error::{Error, Result};
 use crate::frame::Frame;
 use crate::preprocess::{Filter, Preprocess, Resize};
@@ -88,9 +88,9 @@ pub struct Pixels {
 }
 
 impl Pixels {
-    /// `known`, or CLIP's own for pictures of `side`, with what is given here in its place.
-    pub(super) fn over(&self, known: Option<Preprocess>, side: (u32, u32)) -> Preprocess {
-        let mut p = known.unwrap_or_else(|| preprocessor::clip(side));
+    /// `known` with what is given here in its place.
+    pub(super) fn over(&self, known: Preprocess) -> Preprocess {
+        let mut p = known;
         if let Some(resize) = self.resize {
             p.resize = resize;
             // The old crop was for the old size.

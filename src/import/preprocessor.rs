@@ -29,6 +29,17 @@ pub(super) fn clip((width, height): (u32, u32)) -> Preprocess {
     }
 }
 
+/// SigLIP's own: both sides at once, values from −1 to 1.
+pub(super) fn siglip((width, height): (u32, u32)) -> Preprocess {
+    Preprocess {
+        resize: Resize::Exact { width, height },
+        crop: None,
+        mean: [0.5; 3],
+        std: [0.5; 3],
+        ..clip((width, height))
+    }
+}
+
 /// The JSON object at `path`.
 pub(super) fn json(path: &Path) -> Result<Value> {
     let text = store::read_text_bounded(path, "bytes of a JSON file", MAX_JSON)?;

@@ -25,8 +25,8 @@ use crate::preprocess::Preprocessor;
 
 /// Largest squared error of a product that may be int8, relative to its squared length.
 const MOST_ERROR: f64 = 1e-3;
-/// Least mean cosine of features to those of the float encoder.
-const LEAST_COSINE: f64 = 0.999;
+/// Least mean cosine of features to those of the float encoder; what is wanted of any pictures is 0.999.
+const LEAST_COSINE: f64 = 0.9993;
 /// Least cosine of any one picture's features.
 const LEAST_OF_ANY: f64 = 0.995;
 /// Weights below this many values are not worth it.

@@ -3,8 +3,12 @@
 //! tract runs halves ten times slower than floats on a CPU without half arithmetic, and refuses some
 //! graphs that mix both; a half widened to f32 is the same number.
 
+use std::collections::{HashMap, HashSet};
+
 use half::{bf16, f16};
-use tract_onnx::pb::{AttributeProto, GraphProto, TensorProto, ValueInfoProto, type_proto};
+use tract_onnx::pb::{
+    AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto, type_proto,
+};
 
 use super::tensor::{BF16, F16, F32};
 
@@ -22,8 +26,44 @@ pub(crate) fn halves(graph: &mut GraphProto) {
             }
         }
     }
+    drop_idle_casts(graph);
     let infos = graph.input.iter_mut().chain(&mut graph.output);
     infos.for_each(info);
+}
+
+/// A cast to f32 of a weight that is f32 by now is the weight itself, which rewrites then see.
+fn drop_idle_casts(graph: &mut GraphProto) {
+    let floats: HashSet<&str> = graph
+        .initializer
+        .iter()
+        .filter(|t| t.data_type == F32)
+        .map(|t| t.name.as_str())
+        .collect();
+    let given = |name: &str| graph.output.iter().any(|o| o.name == name);
+    let idle = |n: &NodeProto| {
+        let to_f32 = n
+            .attribute
+            .iter()
+            .any(|a| a.name == "to" && a.i == i64::from(F32));
+        n.op_type == "Cast"
+            && to_f32
+            && floats.contains(n.input[0].as_str())
+            && !given(&n.output[0])
+    };
+    let renamed: HashMap<String, String> = graph
+        .node
+        .iter()
+        .filter(|n| n.input.len() == 1 && n.output.len() == 1 && idle(n))
+        .map(|n| (n.output[0].clone(), n.input[0].clone()))
+        .collect();
+    graph
+        .node
+        .retain(|n| n.output.len() != 1 || !renamed.contains_key(&n.output[0]));
+    for input in graph.node.iter_mut().flat_map(|n| &mut n.input) {
+        if let Some(weight) = renamed.get(input) {
+            input.clone_from(weight);
+        }
+    }
 }
 
 fn is_half(kind: i32) -> bool {
