@@ -92,7 +92,7 @@ def main():
             of_image = np.abs(np.load(rows) - image).max()
             run("embed", "--model", bundle, "-o", rows, "--labels-file", labels, "--prompts", "plain")
             of_text = np.abs(np.load(rows) - unit(clip.texts(token_ids(folder, NAMES)))).max()
-            run("model", "import", folder, "-o", bundle, "--quantize", "int8")
+            run("model", "import", folder, "-o", bundle, "--quantize", "int8", "--calibrate", scratch)
             run("embed", "--model", bundle, "-o", rows, *paths)
             cosines = (np.load(rows) * image).sum(axis=1)
             holds = of_image <= MOST_OFF and of_text <= MOST_OFF and cosines.mean() >= check.ROUNDED

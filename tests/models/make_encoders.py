@@ -5,7 +5,7 @@ Loaders are tested on these files: every form that exporters write, of models wh
 transformers export for CLIPVisionModelWithProjection (pixel_values -> image_embeds).
 The weights mean nothing: they serve numerics and speed, never claims of accuracy.
 
-  python make_encoders.py OUTDIR [--only small,outlier,tinyclip8m,mobilenetv2,vitb32] [--no-quant]
+  python make_encoders.py OUTDIR [--only small,tinyclip8m,mobilenetv2,vitb32] [--no-quant]
 
 Needs numpy and onnx; onnxruntime too for the int8 files (skip them with --no-quant).
 Files per encoder NAME (same weights in all):
@@ -26,7 +26,6 @@ from onnx import TensorProto as T, helper, numpy_helper
 #               layers width heads patch embed  (224 px, mlp ratio 4, QuickGELU, eps 1e-5)
 VITS = {
     "small": (2, 128, 2, 32, 64),
-    "outlier": (2, 128, 2, 32, 64),        # activations of two channels a hundred times the others
     "vitb32": (12, 768, 12, 32, 512),      # openai/clip-vit-base-patch32, vision side
     "vitb16": (12, 768, 12, 16, 512),      # openai/clip-vit-base-patch16, vision side
     "tinyclip8m": (10, 256, 4, 16, 512),   # wkcn/TinyCLIP-ViT-8M-16-Text-3M-YFCC15M, vision side
@@ -90,7 +89,7 @@ class Graph:
         return m
 
 
-def make_vit(cfg, opset, seed=1, outlier=4.0):
+def make_vit(cfg, opset, seed=1):
     layers, d, heads, patch, embed = cfg
     hd, grid = d // heads, 224 // patch
     rng = np.random.default_rng(seed)
@@ -105,7 +104,7 @@ def make_vit(cfg, opset, seed=1, outlier=4.0):
     def layer_norm(x, p, gain):
         # trained CLIP gains vary by channel, with a few large ones: this is what makes int8 hard
         w = gain * np.exp(0.3 * rng.standard_normal(d))
-        w[rng.choice(d, max(2, d // 256), replace=False)] *= outlier
+        w[rng.choice(d, max(2, d // 256), replace=False)] *= 4.0
         w, b = g.const(w, f"{p}.weight"), vec(f"{p}.bias", d, 0, 0.1)
         if opset >= 17:
             return g.op("LayerNormalization", x, w, b, axis=-1, epsilon=1e-5, name=f"/{p}/LayerNormalization")
@@ -262,13 +261,13 @@ def quantize(src, base, ops):
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("outdir")
-    ap.add_argument("--only", default="small,outlier,tinyclip8m,mobilenetv2")
+    ap.add_argument("--only", default="small,tinyclip8m,mobilenetv2")
     ap.add_argument("--no-quant", action="store_true")
     args = ap.parse_args()
     os.makedirs(args.outdir, exist_ok=True)
     for name in args.only.split(","):
         base = os.path.join(args.outdir, name)
-        made = {op: make_vit(VITS[name], op, outlier=100.0 if name == "outlier" else 4.0) if name in VITS else make_mobilenetv2(op) for op in (14, 17)}
+        made = {op: make_vit(VITS[name], op) if name in VITS else make_mobilenetv2(op) for op in (14, 17)}
         for op, m in made.items():
             onnx.save(m, f"{base}.op{op}.onnx")
         onnx.save(to_fp16(made[17]), f"{base}.fp16.onnx")
