@@ -612,3 +612,53 @@ fn features_of_a_pack_are_measured_and_drawn() {
         wrong.err
     );
 }
+
+#[test]
+fn eval_tells_what_it_measured_and_refuses_pictures_of_no_kind_first() {
+    let bench = taught();
+    let coins = repository("examples/lesson/learn/old_coin");
+    bench.run(["learn", "old coin", &coins]).ok();
+    let run = bench
+        .run(["eval", &repository("examples/lesson/rest"), "--json"])
+        .ok();
+    assert!(run.err.contains("things of no class"), "{}", run.err);
+    let told = run.json();
+    assert_eq!(told[0]["head"], "auto");
+    assert!(told[0]["shots"].as_u64().unwrap() > 1);
+    for flag in ["--plot", "--picture"] {
+        let run = bench.run(["eval", "no such folder", "--shots", "1", flag, "x.pdf"]);
+        assert_eq!(run.status, 2, "{}", run.err);
+        assert!(run.err.contains(".svg"), "{}", run.err);
+    }
+    let Some(data) = std::env::var_os("EDGECLIP_DATA") else {
+        eprintln!("skipped: EDGECLIP_DATA names no folder of feature packs");
+        return;
+    };
+    let pack = std::path::Path::new(&data).join("features/food9.safetensors");
+    let pack = pack.to_str().unwrap();
+    let cell = &bench
+        .run([
+            "eval",
+            "--features",
+            pack,
+            "--shots",
+            "4",
+            "--open-set",
+            "--json",
+        ])
+        .ok()
+        .json()[0];
+    let (own, top) = (
+        cell["auroc"].as_f64().unwrap(),
+        cell["auroc_max_softmax"].as_f64().unwrap(),
+    );
+    assert!(own > top && own < 1.0, "{own} {top}");
+    let classes = cell["per_class"].as_array().unwrap();
+    let sum = |key: &str| {
+        classes
+            .iter()
+            .map(|c| c[key].as_f64().unwrap())
+            .sum::<f64>()
+    };
+    assert!((sum("right") / sum("asked") - cell["top1"].as_f64().unwrap()).abs() < 1e-9);
+}
