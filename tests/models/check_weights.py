@@ -21,6 +21,7 @@ import check
 import folders
 import reference
 import specs
+import tokenizer
 
 NAMES = ["cat", "red mug", "a cup of coffee", "Workbench!", "naïve screwdriver", "x" * 200]
 MOST_OFF = 1e-4
@@ -60,6 +61,10 @@ def token_ids(folder, texts):
     return np.array([row + [row[-1]] * (length - len(row)) for row in rows])
 
 
+def clip_size(folder):
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+
+
 def unit(rows):
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
@@ -68,6 +73,9 @@ def main():
     program, root = sys.argv[1], Path(sys.argv[2])
     folders.small(root, specs.ALL)
     if "--full" in sys.argv:
+        tokenizer.WHEEL_FILE = check.HERE.parent.parent / "target/tokens/open_clip/bpe_simple_vocab_16e6.txt.gz"
+        if not tokenizer.WHEEL_FILE.exists():
+            sys.exit("the true sizes need CLIP's vocabulary: run `make tokens` first")
         folders.full(root, specs.ALL)
     failed = []
     print(f"{'model':24} {'image':>10} {'text':>10} {'int8 cosine':>12}   largest difference of a unit feature")
@@ -84,7 +92,8 @@ def main():
 
         for folder in sorted(p for p in root.iterdir() if (p / "reference").is_dir()):
             bundle, rows = scratch / "x.ecmodel", scratch / "rows.npy"
-            clip = reference.Clip(folder)
+            large = clip_size(folder) > 1 << 28
+            clip = reference.Clip(folder, np.float32 if large else np.float64)
             run("model", "import", folder, "-o", bundle)
             run("embed", "--model", bundle, "-o", rows, *paths)
             config = preprocessing(folder)
