@@ -1,21 +1,26 @@
 //! Models in safetensors, as model hubs have them, to the two ONNX towers that a bundle keeps: without
 //! Python, from the weights themselves.
 //!
-//! A configuration becomes a plain description ([`shape`]), names become parts ([`names`]), and one
-//! builder ([`build`]) writes both families: transformers' `CLIPModel` and `SiglipModel`, and
-//! open_clip's models.
+//! A configuration ([`hub`], [`open_clip`]) becomes a plain description ([`shape`]), names become
+//! parts ([`names`]), and one builder ([`build`]) writes both families: transformers' `CLIPModel`
+//! and `SiglipModel`, and open_clip's models.
 
 mod build;
-mod config;
 mod graph;
+mod hub;
 mod names;
+mod open_clip;
 mod shape;
+#[cfg(test)]
+mod tests;
 mod weights;
 
 use std::path::Path;
 
+use super::preprocessor::json;
 use crate::error::{Error, Result};
-use names::Naming;
+use hub::Described;
+use names::{Naming, Tower};
 use shape::{Shape, TextPool};
 use weights::Weights;
 
@@ -47,21 +52,50 @@ const STEMS: [&str; 3] = ["model", "open_clip_model", "open_clip_pytorch_model"]
 /// The configuration is missing or of another kind of model, or a weight is missing, damaged or
 /// of another shape than it says.
 pub(super) fn read(dir: &Path, with_text: bool) -> Result<Towers> {
-    let mut found = None;
-    for stem in STEMS {
-        if let Some(weights) = Weights::find(dir, stem)? {
-            found = Some(weights);
-            break;
-        }
-    }
-    let weights =
-        found.ok_or_else(|| Error::invalid("weights", "none", "model.safetensors").at(dir))?;
-    let (shape, naming) = config::read(dir, &weights)?;
+    let (Described { shape, naming }, weights) = find(dir)?;
     shape.check().map_err(|e| e.at(dir))?;
     towers(&shape, naming, &weights, with_text).map_err(|e| e.at(dir))
 }
 
+/// The first weights of which the names are known, and what the configuration of that naming says.
+fn find(dir: &Path) -> Result<(Described, Weights)> {
+    let [hub_config, open_clip_config] =
+        ["config.json", "open_clip_config.json"].map(|name| dir.join(name));
+    let mut strange = None;
+    for stem in STEMS {
+        let Some(weights) = Weights::find(dir, stem)? else {
+            continue;
+        };
+        let of_open_clip = weights.has_any("visual.") || weights.has_any("text.transformer.");
+        if of_open_clip && open_clip_config.is_file() {
+            let nested = weights.has("text.token_embedding.weight");
+            let described =
+                open_clip::read(&json(&open_clip_config)?, if nested { "text." } else { "" });
+            let described = described.map_err(|e| e.at(&open_clip_config))?;
+            return Ok((described, weights));
+        }
+        let of_hub = weights.has_any("vision_model.") || weights.has_any("text_model.");
+        if of_hub && hub_config.is_file() {
+            let described = hub::read(&json(&hub_config)?).map_err(|e| e.at(&hub_config))?;
+            return Ok((described, weights));
+        }
+        // Folders of timm hold its own weights beside open_clip's.
+        strange = strange.or(Some(weights));
+    }
+    let Some(weights) = strange else {
+        return Err(Error::invalid("weights", "none", "model.safetensors").at(dir));
+    };
+    if !hub_config.is_file() {
+        let expected = "config.json of transformers, or open_clip_config.json, beside the weights";
+        return Err(Error::invalid("model configuration", "none", expected).at(dir));
+    }
+    // Another kind of model is best told by its kind, and else by the tensor that it lacks.
+    let described = hub::read(&json(&hub_config)?).map_err(|e| e.at(&hub_config))?;
+    Ok((described, weights))
+}
+
 fn towers(shape: &Shape, naming: Naming, weights: &Weights, with_text: bool) -> Result<Towers> {
+    check_parts(shape, naming, weights)?;
     let text = shape.text.as_ref();
     let finite = |name: &str| Ok(weights.scalar(name)?.filter(|v| v.is_finite()));
     Ok(Towers {
@@ -83,4 +117,30 @@ fn towers(shape: &Shape, naming: Naming, weights: &Weights, with_text: bool) -> 
         fingerprint: weights.fingerprint(),
         len_bytes: weights.len_bytes(),
     })
+}
+
+/// Tells of a tower or projection that is not there at all, before single tensors are missed.
+fn check_parts(shape: &Shape, naming: Naming, weights: &Weights) -> Result<()> {
+    let below = |tower| {
+        let (name, _) = naming.place(tower, "encoder.layers.0.layer_norm1.weight");
+        name.split_once("0.").map_or("", |(b, _)| b).to_owned()
+    };
+    let (image, text) = (below(Tower::Image), below(Tower::Text));
+    let (projection, _) = naming.place(Tower::Image, "projection.weight");
+    let (missing, expected) = if !weights.has_any(&image) {
+        (
+            image,
+            "a model with an image tower: is this one of texts alone?",
+        )
+    } else if shape.text.is_some() && !weights.has_any(&text) {
+        (text, "the text tower that the configuration tells of")
+    } else if naming != Naming::Siglip && !weights.has(&projection) {
+        let expected = "the projection into the space of texts: save the whole CLIPModel, \
+            or CLIPVisionModelWithProjection";
+        (projection, expected)
+    } else {
+        return Ok(());
+    };
+    let found = format!("no tensor `{missing}…` among the weights");
+    Err(Error::invalid("weights", found, expected))
 }
