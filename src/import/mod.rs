@@ -1,8 +1,8 @@
 //! Making model bundles of what others publish: ONNX files, safetensors, or a folder with a manifest.
 //!
 //! What is imported is opened and run before the bundle is written, so that a bundle that
-//! exists is a bundle that works. Every model goes one way: its files are found ([`folder`]), its
-//! towers brought to one form of ONNX ([`onnx`]), put together with what the files beside it say, run,
+//! exists is a bundle that works. Every model goes one way: its files are found (`folder`), its
+//! towers brought to one form of ONNX (`onnx`), put together with what the files beside it say, run,
 //! and written.
 
 mod assemble;
