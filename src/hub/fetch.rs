@@ -129,8 +129,9 @@ impl Hub {
         let url = format!("{}/{repository}/resolve/{revision}/{file}", self.endpoint);
         let part = part_of(to);
         let (mut left, mut pause) = (self.patience.tries, self.patience.pause);
+        // Only more than was ever held is progress: a server may send the same beginning for ever.
+        let mut most = length(&part);
         loop {
-            let held = length(&part);
             match self.attempt(&url, &part, told) {
                 Ok(None) => return Ok(false),
                 Ok(Some(facts)) => {
@@ -144,7 +145,8 @@ impl Hub {
                 }
                 Err(Failed::Never(e)) => return Err(e),
                 Err(Failed::Again(why, wait)) => {
-                    if length(&part) > held {
+                    if length(&part) > most {
+                        most = length(&part);
                         (left, pause) = (self.patience.tries, self.patience.pause);
                     }
                     left -= 1;
