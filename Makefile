@@ -40,6 +40,7 @@ demo: build ## classify the photos of examples/photos by name, offline
 test: setup venv ## all quick tests
 	$(CARGO) test --release
 	$(CARGO) test --release --doc
+	$(CARGO) test --release --features pull --test hub
 
 test-models: build ## models of CLIP's shape in every form that exporters write, beside ONNX Runtime and numpy
 	@sh scripts/setup.sh venv target/models-venv tests/models/requirements.txt
@@ -60,6 +61,7 @@ heads: build venv ## every head on features of real CLIP beside the reference ta
 lint: setup ## format, clippy, rustdoc without warnings, smallest build, licences of dependencies
 	$(CARGO) fmt --check
 	$(CARGO) clippy --release --all-targets -- -D warnings
+	$(CARGO) clippy --release --features pull --all-targets -- -D warnings
 	$(CARGO) clippy --release --no-default-features --lib -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps
 	@sh scripts/deny.sh $(DENY_VERSION)

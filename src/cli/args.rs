@@ -404,6 +404,26 @@ pub(crate) enum Model {
     },
     /// Make a bundle of a published model: ONNX or safetensors (docs/models.md)
     Import(Box<Import>),
+    /// Fetch a model by name from a hub and import it
+    Pull(Pull),
+    /// List the models that can be pulled by name
+    List,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Pull {
+    /// Name of `model list`, or OWNER/REPOSITORY; a branch, tag or commit may follow
+    #[arg(value_name = "NAME[@REVISION]")]
+    pub(crate) name: String,
+    /// Bundle to write [default: NAME.ecmodel in the user's models folder]
+    #[arg(short, long, value_name = "NAME.ecmodel")]
+    pub(crate) output: Option<PathBuf>,
+    /// int8: weights of a quarter of the size, judged layer by layer; none: as published
+    #[arg(long, default_value = "int8", value_parser = ["int8", "none"])]
+    pub(crate) quantize: String,
+    /// Use what was pulled before, and no network
+    #[arg(long)]
+    pub(crate) offline: bool,
 }
 
 #[derive(Debug, Args)]

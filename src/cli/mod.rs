@@ -19,6 +19,7 @@ mod names;
 mod output;
 mod photos;
 mod places;
+mod pull;
 mod saving;
 mod settings;
 mod teach;

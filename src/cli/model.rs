@@ -45,14 +45,28 @@ pub(super) fn run(global: &Global, verb: args::Model, out: &mut Output) -> Resul
             photos: Some(photos),
         } => super::compare::run(&chosen(file)?, &against, &photos, out),
         args::Model::Verify { file, .. } => verify(&chosen(file)?, out),
-        args::Model::Import(args) => make(&args, out),
+        args::Model::Import(args) => make(&args.paths, &options(&args)?, &args.output, out),
+        args::Model::Pull(args) => {
+            let (folder, name, output) = super::pull::fetch(&args, out)?;
+            let options = Options {
+                name: Some(name),
+                int8: args.quantize == "int8",
+                ..Options::default()
+            };
+            make(&[folder], &options, &output, out)
+        }
+        args::Model::List => super::pull::list(out),
     }
 }
 
-fn make(args: &args::Import, out: &mut Output) -> Result<Done, Stop> {
-    let options = options(args)?;
+fn make(
+    paths: &[PathBuf],
+    options: &Options,
+    output: &Path,
+    out: &mut Output,
+) -> Result<Done, Stop> {
     let mut bar = None;
-    let made = import::import(&args.paths, &options, &args.output, &mut |done, total| {
+    let made = import::import(paths, options, output, &mut |done, total| {
         let bar = bar.get_or_insert_with(|| photos::progress_bar(total, "steps", out.quiet));
         bar.set_length(total as u64);
         bar.set_position(done as u64);
