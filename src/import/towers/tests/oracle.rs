@@ -31,9 +31,9 @@ pub(super) fn gelu_tanh(x: f64) -> f64 {
 pub(super) fn gelu(x: f64) -> f64 {
     let z = x / 2f64.sqrt();
     let (mut sum, mut term) = (0.0, z);
-    for n in 0..200 {
-        sum += term / (2 * n + 1) as f64;
-        term *= -z * z / (n + 1) as f64;
+    for n in 0..200_i32 {
+        sum += term / f64::from(2 * n + 1);
+        term *= -z * z / f64::from(n + 1);
     }
     let erf = if z.abs() > 5.0 {
         z.signum()
