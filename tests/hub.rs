@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -36,17 +36,19 @@ impl Request {
     }
 }
 
+type Seen = Mutex<Vec<(String, HashMap<String, String>)>>;
+
 /// A server on loopback that remembers what it was asked.
 struct Server {
     url: String,
-    seen: Arc<Mutex<Vec<(String, HashMap<String, String>)>>>,
+    seen: Arc<Seen>,
 }
 
 impl Server {
     fn new(answers: Vec<(&'static str, Answer)>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let seen = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::new(Seen::default());
         let (answers, log) = (Arc::new(answers), Arc::clone(&seen));
         thread::spawn(move || {
             for stream in listener.incoming() {
@@ -66,11 +68,7 @@ impl Server {
     }
 }
 
-fn serve(
-    mut stream: TcpStream,
-    answers: &[(&'static str, Answer)],
-    log: &Mutex<Vec<(String, HashMap<String, String>)>>,
-) {
+fn serve(mut stream: TcpStream, answers: &[(&'static str, Answer)], log: &Seen) {
     let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
     let first = lines.next().unwrap().unwrap();
     let path = first.split(' ').nth(1).unwrap().to_owned();
@@ -383,7 +381,7 @@ fn silence_is_not_waited_for_for_ever() {
             .ok();
         s.flush().ok();
         // Holds the line until the other side hangs up.
-        s.read(&mut [0; 1]).ok();
+        std::io::copy(s, &mut std::io::sink()).ok();
     })]);
     let start = std::time::Instant::now();
     let bench = Bench::new();
