@@ -692,6 +692,9 @@ fn what_is_no_clip_is_refused_in_words_that_help() {
         words.contains("Frobnicate") && words.contains("lit"),
         "{words}"
     );
+    let mut fused = image_model();
+    fused.node[5].op_type = "QLinearMatMul".into();
+    says(refused("fused.onnx", &bytes(fused)), "QDQ");
     let mut wide = options();
     wide.pixels.resize = Some(Resize::Exact {
         width: 32,
@@ -727,4 +730,25 @@ proptest::proptest! {
         let made = bench.import(&[path], &options());
         proptest::prop_assert!(made.is_ok() == bench.path("out.ecmodel").exists());
     }
+}
+
+#[test]
+fn nothing_but_a_bundle_is_written_over() {
+    let bench = Bench::new();
+    let source = bench.write("model.onnx", &bytes(image_model()));
+    let over = |out: &Path| {
+        import::import(
+            std::slice::from_ref(&source),
+            &options(),
+            out,
+            &mut |_, _| {},
+        )
+    };
+    let words = over(&source).unwrap_err().to_string();
+    assert!(words.contains("a new name"), "{words}");
+    assert_eq!(fs::read(&source).unwrap(), bytes(image_model()));
+    let out = bench.path("out.ecmodel");
+    over(&out).unwrap();
+    over(&out).unwrap();
+    assert!(over(bench.dir.path()).is_err());
 }

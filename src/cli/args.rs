@@ -493,14 +493,20 @@ pub(crate) struct Pixels {
     #[arg(long, value_name = "N|WxH", value_parser = parse_sides)]
     pub(crate) crop: Option<(u32, u32)>,
     /// Mean of red, green and blue, on the scale of 0 to 1
-    #[arg(long, value_name = "R,G,B", value_delimiter = ',', num_args = 3)]
-    pub(crate) mean: Option<Vec<f32>>,
+    #[arg(long, value_name = "R,G,B", value_parser = parse_triple)]
+    pub(crate) mean: Option<[f32; 3]>,
     /// Spread of red, green and blue, on the scale of 0 to 1
-    #[arg(long, value_name = "R,G,B", value_delimiter = ',', num_args = 3)]
-    pub(crate) std: Option<Vec<f32>>,
+    #[arg(long, value_name = "R,G,B", value_parser = parse_triple)]
+    pub(crate) std: Option<[f32; 3]>,
     /// Resize filter
     #[arg(long, value_parser = ["bicubic", "bilinear"])]
     pub(crate) filter: Option<String>,
+}
+
+fn parse_triple(text: &str) -> Result<[f32; 3], String> {
+    let numbers: Option<Vec<f32>> = text.split(',').map(|v| v.trim().parse().ok()).collect();
+    let triple = numbers.and_then(|n| n.try_into().ok());
+    triple.ok_or_else(|| "three numbers, as in 0.5,0.5,0.5".into())
 }
 
 fn parse_sides(text: &str) -> Result<(u32, u32), String> {

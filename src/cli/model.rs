@@ -111,7 +111,6 @@ fn quantized_words(q: &Quantized) -> String {
 }
 
 fn options(args: &args::Import) -> Result<Options> {
-    let triple = |v: &Option<Vec<f32>>| v.as_ref().and_then(|v| <[f32; 3]>::try_from(&v[..]).ok());
     let p = &args.pixels;
     let calibrate = match &args.calibrate {
         Some(folder) => {
@@ -139,8 +138,8 @@ fn options(args: &args::Import) -> Result<Options> {
         pixels: Pixels {
             resize: p.size,
             crop: p.crop,
-            mean: triple(&p.mean),
-            std: triple(&p.std),
+            mean: p.mean,
+            std: p.std,
             filter: p.filter.as_deref().map(|f| match f {
                 "bicubic" => Filter::Bicubic,
                 _ => Filter::Bilinear,

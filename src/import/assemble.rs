@@ -25,6 +25,8 @@ use crate::text::TextEncoder;
 const CLIP_SCALE: f32 = 100.0;
 /// Side of the pictures, where nothing says another.
 const CLIP_SIDE: u32 = 224;
+/// Tokens of every SigLIP text, where nothing says another number.
+const SIGLIP_TOKENS: usize = 64;
 /// Licence files that are taken along, by the names that they have.
 const LICENCES: [&str; 4] = ["LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE"];
 const MAX_LICENCE: u64 = 1 << 20;
@@ -54,6 +56,7 @@ pub fn import(
     out: &Path,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Imported> {
+    only_a_bundle(out)?;
     if let [folder] = paths
         && folder.join(MANIFEST).is_file()
     {
@@ -72,6 +75,19 @@ pub fn import(
         source_bytes: made.source_bytes,
         quantized: made.quantized,
     })
+}
+
+/// Refuses to write over anything but a bundle: a device, or the very weights that are imported.
+fn only_a_bundle(out: &Path) -> Result<()> {
+    let Ok(about) = std::fs::metadata(out) else {
+        return Ok(());
+    };
+    let is_bundle = about.is_file() && Bundle::open(out).is_ok();
+    if is_bundle {
+        return Ok(());
+    }
+    let expected = "a new name, or a model bundle to replace";
+    Err(Error::invalid("output", "something else that is there already", expected).at(out))
 }
 
 /// The same bundle, held in memory: to compare with, not to keep.
@@ -305,7 +321,10 @@ impl Parts {
                 (false, false) => (Some(model), None),
             };
             if let Some(model) = of_text {
-                let (length, rows) = (model.text_length(), model.token_count());
+                let rows = model.token_count();
+                // SigLIP was trained on texts of one length, and answers otherwise to others.
+                let usual = pooled_is_feature.then(|| most_tokens.unwrap_or(SIGLIP_TOKENS));
+                let length = model.text_length().or(usual);
                 let tower = model.text_tower(&text_ends)?.encode_to_vec();
                 text = Some(Text {
                     tower,

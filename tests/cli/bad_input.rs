@@ -173,7 +173,9 @@ fn a_damaged_model_is_found_and_named() {
 #[test]
 fn a_failed_import_leaves_what_stood_there() {
     let bench = Bench::new();
-    let out = bench.write("mine.ecmodel", "precious");
+    let out = bench.path("mine.ecmodel");
+    std::fs::copy(repository("models/starter.ecmodel"), &out).unwrap();
+    let precious = std::fs::read(&out).unwrap();
     bench.write("parts/image.onnx", "not onnx");
     let manifest = |extra: &str| {
         format!(
@@ -195,7 +197,7 @@ fn a_failed_import_leaves_what_stood_there() {
             "{extra}: {}",
             run.err
         );
-        assert_eq!(std::fs::read(&out).unwrap(), b"precious");
+        assert!(std::fs::read(&out).unwrap() == precious);
     }
 }
 
@@ -228,4 +230,21 @@ fn a_closed_pipe_ends_quietly() {
     drop(child.stdout.take());
     let run = finish(child.wait_with_output().unwrap());
     assert_eq!((run.status, run.err.as_str()), (0, ""));
+}
+
+#[test]
+fn means_are_three_numbers_with_commas() {
+    let bench = Bench::new();
+    for (given, status) in [("0.5,0.5,0.5", 1), ("0.5,0.5", 2), ("a,b,c", 2)] {
+        let run = bench.run([
+            "model",
+            "import",
+            "nothing.onnx",
+            "-o",
+            "x.ecmodel",
+            "--mean",
+            given,
+        ]);
+        assert_eq!(run.status, status, "{}", run.err);
+    }
 }

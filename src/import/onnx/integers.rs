@@ -12,10 +12,19 @@ use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
 
 use crate::encoder::onnx::fake_quantize::Range;
 use crate::encoder::onnx::tensor::{F32, I8, U8, floats, integers, is_integer};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Rewrites `graph` in place; what it does not know stays tract's.
+///
+/// # Errors
+/// Operators whose integers tract answers wrongly and that are not spelled out here.
 pub(super) fn spell_out(graph: &mut GraphProto) -> Result<()> {
+    if let Some(node) = graph.node.iter().find(|n| n.op_type.starts_with("QLinear")) {
+        let found = format!("{} at node `{}`", node.op_type, node.name);
+        let expected =
+            "QuantizeLinear and DequantizeLinear (quant_format QDQ), dynamic int8, or floats";
+        return Err(Error::invalid("quantized operator", found, expected));
+    }
     fold_quantized_constants(graph)?;
     pairs(graph)?;
     dynamic(graph)?;
