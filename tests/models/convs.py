@@ -62,7 +62,7 @@ def attention_pool(g, x, vision, dim, batch):
     d, tokens, heads = vision.width * 32, vision.grid**2, vision.heads
     width, p = d // heads, "visual.attnpool"
     if f"{p}.positional_embedding" not in g.w:
-        g.w.mat(f"{p}.positional_embedding", (tokens + 1, 1, d), 0.3)
+        g.w.mat(f"{p}.positional_embedding", (tokens + 1, 1, d), 0.05)
         for c in "qkv":
             g.w.linear(f"{p}.{c}_proj", d, d, 2.0)
         g.w.linear(f"{p}.c_proj", d, dim)
