@@ -12,7 +12,7 @@ export EDGECLIP_PYTHON ?= $(abspath $(PYTHON))
 PROGRAM := target/release/edgeclip
 DENY_VERSION := 0.20.2
 
-.PHONY: help setup venv build demo test bench heads lint doc text starter accuracy clean
+.PHONY: test-models help setup venv tokens build demo test bench heads lint doc text starter accuracy clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -26,6 +26,11 @@ $(VENV)/ready: tests/parity/requirements.txt scripts/setup.sh
 	@sh scripts/setup.sh venv $(VENV) tests/parity/requirements.txt
 	@touch $@
 
+tokens: venv ## token ids beside the reference tokenizers, with CLIP's and BERT's whole vocabularies (downloads 90 MB)
+	@sh scripts/setup.sh venv target/tokens/venv tests/parity/tokens-requirements.txt
+	target/tokens/venv/bin/python tests/parity/tokens.py target/tokens
+	$(CARGO) test --release --lib import::tokenizer
+
 build: setup ## build the program
 	$(CARGO) build --release
 
@@ -35,6 +40,13 @@ demo: build ## classify the photos of examples/photos by name, offline
 test: setup venv ## all quick tests
 	$(CARGO) test --release
 	$(CARGO) test --release --doc
+	$(CARGO) test --release --features pull --test hub
+
+test-models: build ## models of CLIP's shape in every form that exporters write, beside ONNX Runtime and numpy
+	@sh scripts/setup.sh venv target/models-venv tests/models/requirements.txt
+	@mkdir -p target/models/onnx target/models/weights
+	target/models-venv/bin/python tests/models/check.py $(PROGRAM) target/models/onnx $(MODELS)
+	target/models-venv/bin/python tests/models/check_weights.py $(PROGRAM) target/models/weights $(MODELS)
 
 bench: setup venv ## speed and memory, beside Pillow and beside tract's other ways
 	$(CARGO) bench
@@ -49,6 +61,7 @@ heads: build venv ## every head on features of real CLIP beside the reference ta
 lint: setup ## format, clippy, rustdoc without warnings, smallest build, licences of dependencies
 	$(CARGO) fmt --check
 	$(CARGO) clippy --release --all-targets -- -D warnings
+	$(CARGO) clippy --release --features pull --all-targets -- -D warnings
 	$(CARGO) clippy --release --no-default-features --lib -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps
 	@sh scripts/deny.sh $(DENY_VERSION)

@@ -20,6 +20,29 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// No file can be made in a folder.
+    #[error(
+        "{folder}: cannot write into this folder: {source}: make it writable, or name a file elsewhere (a classifier with --classifier)",
+        folder = folder.display()
+    )]
+    ReadOnly {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Fewer saves lie that way than were to be gone.
+    #[error("{path}: {}", no_way(way, *steps, *kept), path = path.display())]
+    NoWay {
+        /// The file whose saves they are.
+        path: PathBuf,
+        /// `undo` or `redo`.
+        way: &'static str,
+        /// How many saves were to be gone.
+        steps: usize,
+        /// How many there are.
+        kept: usize,
+    },
     /// Something is wrong with a named file; the cause says what.
     #[error("{path}: {cause}", path = path.display())]
     File {
@@ -81,6 +104,16 @@ pub enum Error {
         /// The generation that the change was made from, if from any.
         expected: Option<u64>,
     },
+    /// A photo is a shot already, of the class that is asked for or of another.
+    #[error("{}", known(shots, of, wanted))]
+    Known {
+        /// Ids of the shots that it is.
+        shots: Vec<u32>,
+        /// Their class; `None` for the background.
+        of: Option<String>,
+        /// The class that it was to be learned as; `None` for the background.
+        wanted: Option<String>,
+    },
     /// Another process holds the lock of a file for longer than we wait.
     #[error(
         "{path}: locked by another process for {waited_ms} ms: wait for it to finish, or end it, then try again",
@@ -104,6 +137,34 @@ fn found_save(found: Option<u64>, expected: Option<u64>) -> String {
     format!("{other}{}", save(found))
 }
 
+fn no_way(way: &str, steps: usize, kept: usize) -> String {
+    let kind = if way == "undo" { "earlier" } else { "undone" };
+    match kept {
+        0 => format!("nothing to {way}: no {kind} state is kept"),
+        1 => format!("cannot {way} {steps} times: only 1 {kind} state is kept"),
+        n => format!("cannot {way} {steps} times: only {n} {kind} states are kept"),
+    }
+}
+
+fn known(shots: &[u32], of: &Option<String>, wanted: &Option<String>) -> String {
+    let ids: Vec<String> = shots.iter().map(u32::to_string).collect();
+    let ids = ids.join(" ");
+    let class = of
+        .as_ref()
+        .map_or("the background".to_owned(), |c| format!("`{c}`"));
+    let to = wanted
+        .as_ref()
+        .map_or("--background".to_owned(), |c| format!("--to {c:?}"));
+    let noun = if shots.len() == 1 { "shot" } else { "shots" };
+    let is = format!("photo: is {noun} {ids} of {class} already");
+    if of == wanted {
+        return is;
+    }
+    format!(
+        "{is}: move it with `edgeclip classes move {ids} {to}`, or drop it with `edgeclip forget --shot {ids}`"
+    )
+}
+
 impl Error {
     /// An [`Error::Io`] for `path`.
     pub(crate) fn io(path: &Path, doing: &'static str, source: std::io::Error) -> Self {
@@ -111,6 +172,23 @@ impl Error {
             path: path.to_owned(),
             doing,
             source,
+        }
+    }
+
+    /// An [`Error::ReadOnly`] where that is the reason, else an [`Error::Io`].
+    pub(crate) fn making(path: &Path, doing: &'static str, source: std::io::Error) -> Self {
+        use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+        match path.parent() {
+            Some(folder) if matches!(source.kind(), PermissionDenied | ReadOnlyFilesystem) => {
+                // A name alone lies in the folder that we are in.
+                let here = folder.as_os_str().is_empty();
+                let folder = if here { Path::new(".") } else { folder };
+                Self::ReadOnly {
+                    folder: folder.to_owned(),
+                    source,
+                }
+            }
+            _ => Self::io(path, doing, source),
         }
     }
 
@@ -131,9 +209,12 @@ impl Error {
     #[must_use]
     pub fn at(self, path: &Path) -> Self {
         match self {
-            Self::Io { .. } | Self::File { .. } | Self::Conflict { .. } | Self::Locked { .. } => {
-                self
-            }
+            Self::Io { .. }
+            | Self::ReadOnly { .. }
+            | Self::NoWay { .. }
+            | Self::File { .. }
+            | Self::Conflict { .. }
+            | Self::Locked { .. } => self,
             cause => Self::File {
                 path: path.to_owned(),
                 cause: Box::new(cause),

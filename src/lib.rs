@@ -10,7 +10,7 @@
 //! ```
 //!
 //! The modules stand in this order, and each uses only what stands before it: [`error`],
-//! [`store`], [`frame`], [`preprocess`], [`bundle`], [`encoder`], [`text`], `import`,
+//! [`store`], [`frame`], [`preprocess`], [`bundle`], [`encoder`], [`text`], `import`, `hub`,
 //! [`head`], [`classifier`], `eval`, `cli`.
 
 pub mod bundle;
@@ -23,6 +23,8 @@ pub mod error;
 pub mod eval;
 pub mod frame;
 pub mod head;
+#[cfg(feature = "cli")]
+pub mod hub;
 #[cfg(feature = "import")]
 pub mod import;
 pub mod preprocess;

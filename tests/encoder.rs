@@ -2,89 +2,14 @@
 
 #![allow(clippy::unwrap_used)]
 
-use edgeclip::bundle::{Bundle, Card, Contents, EncoderForm, Score, ScoreForm};
+mod graph;
+
+use edgeclip::bundle::{Bundle, Card, Contents, EncoderForm, Score, ScoreForm, TextCard};
 use edgeclip::preprocess::{Filter, Preprocess, Resize};
+use edgeclip::text::TextEncoder;
 use edgeclip::{Encoder, Frame};
-use prost::Message;
-use tract_onnx::pb::{
-    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
-    TensorShapeProto, TypeProto, ValueInfoProto, tensor_shape_proto, type_proto,
-};
-
-const F32: i32 = 1;
-const I64: i32 = 7;
-
-/// Length of one axis in a file: negative is symbolic.
-fn tensor_info(name: &str, elem_type: i32, shape: &[i64]) -> ValueInfoProto {
-    use tensor_shape_proto::{Dimension, dimension::Value};
-    let dim = |d: &i64| Dimension {
-        value: Some(if *d < 0 {
-            Value::DimParam("batch".into())
-        } else {
-            Value::DimValue(*d)
-        }),
-        ..Default::default()
-    };
-    let shape = TensorShapeProto {
-        dim: shape.iter().map(dim).collect(),
-    };
-    let tensor = type_proto::Tensor {
-        elem_type,
-        shape: Some(shape),
-    };
-    let kind = TypeProto {
-        value: Some(type_proto::Value::TensorType(tensor)),
-        ..Default::default()
-    };
-    ValueInfoProto {
-        name: name.into(),
-        r#type: Some(kind),
-        ..Default::default()
-    }
-}
-
-fn node(op: &str, inputs: &[&str], output: &str) -> NodeProto {
-    NodeProto {
-        op_type: op.into(),
-        name: output.into(),
-        input: inputs.iter().map(|s| (*s).into()).collect(),
-        output: vec![output.into()],
-        ..Default::default()
-    }
-}
-
-fn floats(name: &str, dims: &[i64], values: &[f32]) -> TensorProto {
-    TensorProto {
-        name: name.into(),
-        data_type: F32,
-        dims: dims.to_vec(),
-        raw_data: values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-        ..Default::default()
-    }
-}
-
-fn int_attribute(name: &str, i: i64) -> AttributeProto {
-    AttributeProto {
-        name: name.into(),
-        i,
-        r#type: 2,
-        ..Default::default()
-    }
-}
-
-fn bytes(graph: GraphProto) -> Vec<u8> {
-    let opset = OperatorSetIdProto {
-        domain: String::new(),
-        version: 13,
-    };
-    ModelProto {
-        ir_version: 8,
-        graph: Some(graph),
-        opset_import: vec![opset],
-        ..Default::default()
-    }
-    .encode_to_vec()
-}
+use graph::{F32, I64, bytes, floats, int_attribute, node, tensor_info};
+use tract_onnx::pb::{GraphProto, TensorProto};
 
 /// The mean of each channel: the smallest image encoder there is.
 fn mean_colour() -> GraphProto {
@@ -187,7 +112,7 @@ fn what_is_no_image_encoder_is_refused_by_what_it_is() {
             with(&|g| g.input[0] = tensor_info("pixel_values", F32, &[-1, 1, 8, 8])),
         ),
         (
-            "`input_ids` not f32 [?, 77]",
+            "`input_ids` i64 [?, 77]",
             with(&|g| g.input[0] = tensor_info("input_ids", I64, &[-1, 77])),
         ),
         (
@@ -264,4 +189,121 @@ fn an_output_without_direction_is_refused() {
     graph.node[1].input[0] = "dark".into();
     let error = refusal(graph, 3);
     assert!(error.contains("a vector of length 0"), "{error}");
+}
+
+/// Sums the rows of two numbers of the tokens where the mask is 1; takes texts of eight tokens.
+/// The mask is the first input, as some exporters have it.
+fn sum_of_eight() -> Vec<u8> {
+    let mut cast = node("Cast", &["attention_mask"], "mask");
+    cast.attribute.push(int_attribute("to", i64::from(F32)));
+    let ints = |name: &str, values: &[i64]| TensorProto {
+        name: name.into(),
+        data_type: I64,
+        dims: vec![values.len() as i64],
+        raw_data: values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        ..Default::default()
+    };
+    let mut sum = node("ReduceSum", &["masked", "one"], "text_embeds");
+    sum.attribute.push(int_attribute("keepdims", 0));
+    let table = [9.0, 9.0, 9.0, 9.0, 3.0, 0.0, 0.0, 4.0, 1.0, 1.0];
+    bytes(GraphProto {
+        name: "sum".into(),
+        node: vec![
+            node("Gather", &["table", "input_ids"], "rows"),
+            node("Reshape", &["rows", "eight"], "places"),
+            cast,
+            node("Unsqueeze", &["mask", "two"], "wide"),
+            node("Mul", &["places", "wide"], "masked"),
+            sum,
+        ],
+        initializer: vec![
+            floats("table", &[5, 2], &table),
+            ints("eight", &[-1, 8, 2]),
+            ints("one", &[1]),
+            ints("two", &[2]),
+        ],
+        input: vec![
+            tensor_info("attention_mask", I64, &[-1, 8]),
+            tensor_info("input_ids", I64, &[-1, 8]),
+        ],
+        output: vec![tensor_info("text_embeds", F32, &[-1, 2])],
+        ..Default::default()
+    })
+}
+
+fn words_to_ids(padding: &serde_json::Value) -> Vec<u8> {
+    serde_json::json!({
+        "version": "1.0",
+        "added_tokens": [],
+        "normalizer": null,
+        "pre_tokenizer": { "type": "WhitespaceSplit" },
+        "post_processor": null,
+        "decoder": null,
+        "truncation": null,
+        "padding": padding,
+        "model": {
+            "type": "WordLevel",
+            "unk_token": "<unk>",
+            "vocab": { "<pad>": 0, "<unk>": 1, "three": 2, "four": 3, "one": 4 },
+        },
+    })
+    .to_string()
+    .into_bytes()
+}
+
+fn text_bundle(onnx: Vec<u8>, tokenizer: Vec<u8>, max_tokens: u32) -> Bundle {
+    let card = Card {
+        image: None,
+        text: Some(TextCard {
+            max_tokens,
+            exact: true,
+        }),
+        ..bundle(bytes(mean_colour()), 2).card().clone()
+    };
+    let contents = Contents {
+        card,
+        image_onnx: None,
+        text: Some((onnx, tokenizer)),
+        vocabulary: None,
+    };
+    Bundle::from_bytes(&contents.to_bytes().unwrap()).unwrap()
+}
+
+#[test]
+fn texts_are_padded_to_the_one_length_that_an_encoder_takes() {
+    let padding = |length: u32| {
+        serde_json::json!({
+            "strategy": { "Fixed": length }, "direction": "Right", "pad_to_multiple_of": null,
+            "pad_id": 0, "pad_type_id": 0, "pad_token": "<pad>",
+        })
+    };
+    let bundle = text_bundle(sum_of_eight(), words_to_ids(&padding(8)), 8);
+    let encoder = TextEncoder::open(&bundle).unwrap().unwrap();
+    assert_eq!(
+        encoder.token_ids("three four").unwrap(),
+        [2, 3, 0, 0, 0, 0, 0, 0]
+    );
+    let texts = ["three four", "four", "three three four", &"one ".repeat(20)].map(str::to_owned);
+    let vectors = encoder.encode(&texts, &mut |_| {}).unwrap();
+    let expected = [[3.0, 4.0], [0.0, 4.0], [6.0, 4.0], [8.0, 8.0]];
+    for (vector, [x, y]) in vectors.iter().zip(expected) {
+        let length = f32::hypot(x, y);
+        assert!((vector[0] - x / length).abs() < 1e-6, "{vectors:?}");
+        assert!((vector[1] - y / length).abs() < 1e-6, "{vectors:?}");
+    }
+    // A file that pads beyond what the encoder takes is held to the encoder's length.
+    let wider = text_bundle(sum_of_eight(), words_to_ids(&padding(128)), 8);
+    let encoder = TextEncoder::open(&wider).unwrap().unwrap();
+    assert_eq!(encoder.encode(&texts, &mut |_| {}).unwrap(), vectors);
+}
+
+#[test]
+fn a_length_beyond_reason_is_refused_before_memory_is_asked_for() {
+    let padding = serde_json::json!({
+        "strategy": { "Fixed": 4_000_000_000u32 }, "direction": "Right", "pad_to_multiple_of": null,
+        "pad_id": 0, "pad_type_id": 0, "pad_token": "<pad>",
+    });
+    let bundle = text_bundle(sum_of_eight(), words_to_ids(&padding), u32::MAX);
+    let error = TextEncoder::open(&bundle).unwrap_err().to_string();
+    assert!(error.contains("tokens of a text"), "{error}");
 }

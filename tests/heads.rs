@@ -10,7 +10,7 @@ use edgeclip::eval::{Exchanged, read_head, write_head};
 use edgeclip::head::{
     ClipAdapter, Head, LinearProbe, Method, Scratch, Share, Shots, Support, Training,
 };
-use edgeclip::head::{Settings, learn};
+use edgeclip::head::{Settings, learn, metrics};
 use ndarray::Array2;
 use serde_json::Value;
 
@@ -434,5 +434,68 @@ fn numpy_scores_exported_heads_as_we_do() {
             .fold(0.0_f32, |m, v| m.max(v.abs()));
         let largest = ours.iter().fold(1.0_f32, |m, v| m.max(v.abs()));
         assert!(worst <= 1e-4 * largest, "{name}: {worst} of {largest}");
+    }
+}
+
+/// Three pairs of classes. Where `twisted`, two features of a pair agree in sign for one class and
+/// differ for the other, so that no plane parts them; else each class has a direction of its own.
+fn pairs_of_classes(
+    twisted: bool,
+    shots: usize,
+    axes: &Array2<f32>,
+    draw: &mut impl FnMut() -> f32,
+) -> (Array2<f32>, Vec<usize>) {
+    const CLASSES: usize = 6;
+    let labels: Vec<usize> = (0..shots * CLASSES).map(|i| i % CLASSES).collect();
+    let mut x = Array2::from_shape_simple_fn((labels.len(), axes.ncols()), || draw() * 0.17);
+    for (i, mut row) in x.rows_mut().into_iter().enumerate() {
+        let (class, pair) = (labels[i], labels[i] / 2);
+        row += &axes.row(15);
+        row += &axes.row(12 + pair);
+        if twisted {
+            let side = if (i / CLASSES) % 4 < 2 { 1.0 } else { -1.0 };
+            let turn = if class % 2 == 0 { side } else { -side };
+            row.scaled_add(side, &axes.row(2 * pair));
+            row.scaled_add(turn, &axes.row(2 * pair + 1));
+        } else {
+            row += &axes.row(6 + class);
+        }
+    }
+    (unit(x), labels)
+}
+
+#[test]
+fn auto_takes_the_adapter_where_no_plane_parts_the_classes_and_only_there() {
+    for twisted in [true, false] {
+        let mut draw = noise(5);
+        let axes = unit(Array2::from_shape_simple_fn((16, 64), &mut draw));
+        let text = unit(Array2::from_shape_simple_fn((6, 64), &mut draw));
+        let (x, labels) = pairs_of_classes(twisted, 40, &axes, &mut draw);
+        let (queries, truth) = pairs_of_classes(twisted, 100, &axes, &mut draw);
+        let bursts: Vec<u32> = (0..labels.len() as u32).collect();
+        let shots = Shots {
+            features: x.view(),
+            labels: &labels,
+            bursts: &bursts,
+        };
+        let support = Support::new(shots, text.view(), 100.0).unwrap();
+        let learned = learn(&support, &Settings::default(), 0).unwrap();
+        let adapted = learned
+            .words
+            .iter()
+            .find(|w| w.contains("bottleneck adapter"));
+        assert_eq!(adapted.is_some(), twisted, "{:?}", learned.words);
+        let right = metrics::top1(learned.head.scores(queries.view()).view(), &truth);
+        let mix = Method::Auto.learn(&support).unwrap();
+        let of_mix = metrics::top1(mix.scores(queries.view()).view(), &truth);
+        if twisted {
+            assert!(
+                right > of_mix + 0.3,
+                "{right:.3} with the adapter, {of_mix:.3} without"
+            );
+            assert!(adapted.is_some_and(|w| w.contains("alpha")), "{adapted:?}");
+        } else {
+            assert!(right > 0.9, "{right:.3}");
+        }
     }
 }

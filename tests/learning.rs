@@ -467,6 +467,22 @@ fn a_background_is_turned_away_and_costs_the_classes_little() {
             "{name}: {rejected:.1}% of known and {caught:.1}% of strange things called unknown; top-1 {before:.1} without the background, {after:.1} with it"
         );
         assert!(after >= before - 1.5, "{name}: {before} {after}");
+        // What it says of itself is true of strangers that it was never shown.
+        let said = learned.unknown.as_ref().unwrap();
+        let (accepts, rejects) = (said.accepts.unwrap(), said.rejects);
+        println!(
+            "{name}: says {:.1}% of strange things pass and {:.1}% of known ones are turned away",
+            100.0 * accepts,
+            100.0 * rejects
+        );
+        assert!(
+            (100.0 * f64::from(rejects) - rejected).abs() <= 10.0,
+            "{name}: {rejects} {rejected}"
+        );
+        assert!(
+            (100.0 * f64::from(accepts) - (100.0 - caught)).abs() <= 25.0,
+            "{name}: {accepts} {caught}"
+        );
         assert!(caught >= rejected + 20.0, "{name}: {rejected} {caught}");
     }
 }

@@ -4,9 +4,11 @@
 
 use std::path::{Path, PathBuf};
 
+use edgeclip::classifier::NewShot;
+use edgeclip::head::{Gda, Method, Penalty, Settings};
 use edgeclip::import::read_npy;
-use edgeclip::text::TextEncoder;
-use edgeclip::{Bundle, Encoder, frame::Decode};
+use edgeclip::text::{TextEncoder, TextTower, parse_labels};
+use edgeclip::{Bundle, Classifier, Encoder, frame::Decode};
 use ndarray::{Array2, ArrayView1};
 
 fn root(path: &str) -> PathBuf {
@@ -66,5 +68,69 @@ fn tokens_and_text_vectors_are_the_references() {
         let found = cosine(&vectors[i], golden.row(i));
         // tract's exponential in softmax is an approximation.
         assert!(found > 0.999, "{text:?}: {found}");
+    }
+}
+
+/// Five photos of each of two new things, in the starter's own space, whose scale is not CLIP's.
+#[test]
+fn two_new_things_are_learned_from_five_photos_by_any_head() {
+    let bundle = Bundle::open(&root("models/starter.ecmodel")).unwrap();
+    let mut encoder = Encoder::open(&bundle, 1).unwrap();
+    let names = parse_labels("cat, rocket, cup of coffee, old coin, lawn").unwrap();
+    let tower = TextTower::open(&bundle, None).unwrap();
+    let weights = tower.weights(&names, &mut |_, _| {}).unwrap();
+    let by_name = Classifier::from_labels(&bundle, weights).unwrap();
+    let mut photos = |folder: &str| {
+        let mut paths: Vec<_> = std::fs::read_dir(root("examples/lesson").join(folder))
+            .unwrap()
+            .map(|e| e.unwrap().path())
+            .collect();
+        paths.sort();
+        let taken = paths.iter().map(|path| {
+            let photo = Decode::default().photo(path).unwrap();
+            let feature = encoder.encode(&photo.frame).unwrap();
+            (
+                NewShot::from_photo(&photo, feature.clone(), "photo"),
+                feature,
+            )
+        });
+        taken.collect::<Vec<_>>()
+    };
+    let lessons = ["old coin", "lawn"].map(|name| {
+        let folder = name.replace(' ', "_");
+        (
+            name,
+            photos(&format!("learn/{folder}")),
+            photos(&format!("rest/{folder}")),
+        )
+    });
+    let heads = [
+        Method::Auto,
+        Method::Gda(Gda::default()),
+        Method::ResidualLinear(Penalty::PerClass),
+        Method::NearestMean,
+    ];
+    for method in heads {
+        let mut draft = by_name.draft();
+        draft.set(Settings {
+            method,
+            ..Settings::default()
+        });
+        for (name, learned, _) in &lessons {
+            let shots = learned.iter().map(|(shot, _)| shot.clone()).collect();
+            draft.add_shots(Some(name), shots).unwrap();
+        }
+        let taught = draft.learn("two new things").unwrap();
+        for (name, _, rest) in &lessons {
+            let right = rest
+                .iter()
+                .filter(|(_, feature)| taught.answers(feature, 1).unwrap()[0].label == *name)
+                .count();
+            assert!(
+                right * 10 >= rest.len() * 8,
+                "{method}: {right} of {} {name}",
+                rest.len()
+            );
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! Everything comes from the answers that were given to each burst while it was left out of
 //! learning. Nothing is changed here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ndarray::Axis;
 
@@ -27,9 +27,9 @@ pub struct Audit {
     pub classes: Vec<ClassAudit>,
     /// K×K row by row: shots of the row's class that were answered by the column's while left out.
     pub confusions: Vec<usize>,
-    /// Shots that look like another class, the most doubtful first.
+    /// Photos that look like another class, the most doubtful first.
     pub doubts: Vec<Doubt>,
-    /// Shots that are nearly the same.
+    /// Photos that are nearly the same.
     pub twins: Vec<Twins>,
     /// What to do next, in words, the most useful first.
     pub advice: Vec<String>,
@@ -52,11 +52,13 @@ pub struct ClassAudit {
     pub right: usize,
 }
 
-/// A shot whose label is likely wrong.
+/// A photo whose label is likely wrong.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Doubt {
-    /// Id of the shot.
+    /// Id of the shot: the most doubtful view of the photo.
     pub shot: u32,
+    /// Ids of all views of the photo.
+    pub views: Vec<u32>,
     /// Name of its photo.
     pub photo: String,
     /// The class that it was given.
@@ -67,11 +69,13 @@ pub struct Doubt {
     pub p: f32,
 }
 
-/// Two shots that are nearly the same view.
+/// Two photos that are nearly the same.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Twins {
-    /// Ids of the shots.
+    /// Ids of the two shots that are nearest.
     pub shots: (u32, u32),
+    /// Ids of all views of each photo.
+    pub views: (Vec<u32>, Vec<u32>),
     /// Names of their photos.
     pub photos: (String, String),
     /// Cosine of their features.
@@ -116,6 +120,7 @@ impl Classifier {
             if held.best != k && held.p_own < DOUBTED_BELOW && held.p_best >= SURE_OF_ANOTHER {
                 doubts.push(Doubt {
                     shot: self.shots[i].id,
+                    views: self.photo_of(i),
                     photo: self.shots[i].name.clone(),
                     class: classes[k].name.clone(),
                     looks_like: classes[held.best].name.clone(),
@@ -124,8 +129,14 @@ impl Classifier {
             }
         }
         doubts.sort_by(|a, b| b.p.total_cmp(&a.p));
+        let mut photos = BTreeSet::new();
+        doubts.retain(|d| photos.insert(d.views[0]));
         let twins = self.twins(&rows, &own, &classes);
-        let advice = advice(&classes, &confusions, &doubts, &twins);
+        let mut advice = Vec::new();
+        advise_on_photos(&doubts, &twins, &mut advice);
+        // There is no photographing the background from other sides.
+        let named = &classes[..self.classes.len()];
+        advise_on_classes(named, &confusions, kinds, &mut advice);
         Ok(Audit {
             classes,
             confusions,
@@ -147,14 +158,15 @@ impl Classifier {
         }
     }
 
-    /// Nearest neighbours that are nearly the same, each pair once, not views of one photo.
+    /// Nearest neighbours that are nearly the same, each pair of photos once.
     fn twins(
         &self,
         rows: &ndarray::Array2<f32>,
         own: &[usize],
         classes: &[ClassAudit],
     ) -> Vec<Twins> {
-        let mut found = Vec::new();
+        let mut found: Vec<Twins> = Vec::new();
+        let mut known = BTreeMap::new();
         for (at, block) in rows.axis_chunks_iter(Axis(0), BLOCK).enumerate() {
             let cosines = block.dot(&rows.t());
             for (row, cosines) in cosines.rows().into_iter().enumerate() {
@@ -166,38 +178,64 @@ impl Classifier {
                 let Some(i) = near.max_by(|a, b| cosines[*a].total_cmp(&cosines[*b])) else {
                     continue;
                 };
-                found.push(Twins {
+                let views = (self.photo_of(i), self.photo_of(j));
+                let pair = (views.0[0].min(views.1[0]), views.0[0].max(views.1[0]));
+                let place = *known.entry(pair).or_insert(found.len());
+                if found.get(place).is_some_and(|t| t.cosine >= cosines[i]) {
+                    continue;
+                }
+                let twins = Twins {
                     shots: (self.shots[i].id, shot.id),
+                    views,
                     photos: (self.shots[i].name.clone(), shot.name.clone()),
                     cosine: cosines[i],
                     classes: (classes[own[i]].name.clone(), classes[own[j]].name.clone()),
-                });
+                };
+                match found.get_mut(place) {
+                    Some(there) => *there = twins,
+                    None => found.push(twins),
+                }
             }
         }
         found
     }
 }
 
-fn advice(
-    classes: &[ClassAudit],
-    confusions: &[usize],
-    doubts: &[Doubt],
-    twins: &[Twins],
-) -> Vec<String> {
-    let mut advice = Vec::new();
+/// `shot 3`, or the shots of a photo's views as commands take them: `shots 3 4 5`.
+pub(crate) fn shots_in_words(ids: &[u32]) -> String {
+    let listed: Vec<String> = ids.iter().map(u32::to_string).collect();
+    let shots = if ids.len() == 1 { "shot" } else { "shots" };
+    format!("{shots} {}", listed.join(" "))
+}
+
+fn advise_on_photos(doubts: &[Doubt], twins: &[Twins], advice: &mut Vec<String>) {
     for t in twins.iter().filter(|t| t.classes.0 != t.classes.1).take(3) {
         advice.push(format!(
-            "shots {} (`{}`) and {} (`{}`) show the same: forget one of them",
-            t.shots.0, t.classes.0, t.shots.1, t.classes.1
+            "{} (`{}`) and {} (`{}`) show the same: forget one of them",
+            shots_in_words(&t.views.0),
+            t.classes.0,
+            shots_in_words(&t.views.1),
+            t.classes.1
         ));
     }
     if let Some(d) = doubts.first() {
         advice.push(format!(
-            "look at shot {}: is it `{}`, or `{}`?",
-            d.shot, d.class, d.looks_like
+            "look at {}: is it `{}`, or `{}`?",
+            shots_in_words(&d.views),
+            d.class,
+            d.looks_like
         ));
     }
-    if let Some((a, b, times)) = most_confused(classes, confusions) {
+}
+
+/// `confusions` counts `kinds` rows and columns, of which `classes` are the first.
+fn advise_on_classes(
+    classes: &[ClassAudit],
+    confusions: &[usize],
+    kinds: usize,
+    advice: &mut Vec<String>,
+) {
+    if let Some((a, b, times)) = most_confused(classes, confusions, kinds) {
         advice.push(format!(
             "photograph `{a}` and `{b}` in the same places and light: one was taken for the other {times} times"
         ));
@@ -222,17 +260,16 @@ fn advice(
             listed.join(", ")
         ));
     }
-    advice
 }
 
 /// The pair of classes taken for each other most often, at least twice.
 fn most_confused<'a>(
     classes: &'a [ClassAudit],
     confusions: &[usize],
+    kinds: usize,
 ) -> Option<(&'a str, &'a str, usize)> {
-    let k = classes.len();
-    let pairs = (0..k).flat_map(|a| (0..a).map(move |b| (a, b)));
-    let counted = pairs.map(|(a, b)| (a, b, confusions[a * k + b] + confusions[b * k + a]));
+    let pairs = (0..classes.len()).flat_map(|a| (0..a).map(move |b| (a, b)));
+    let counted = pairs.map(|(a, b)| (a, b, confusions[a * kinds + b] + confusions[b * kinds + a]));
     let (a, b, times) = counted.max_by_key(|(_, _, times)| *times)?;
     (times >= 2).then(|| (&*classes[b].name, &*classes[a].name, times))
 }

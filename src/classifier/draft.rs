@@ -125,7 +125,8 @@ impl Draft {
     /// Adds shots to the class `class`, or to the background; returns their ids.
     ///
     /// # Errors
-    /// No such class, a feature of another width, a photo that is a shot already, or too many.
+    /// No such class, a feature of another width, [`Error::Known`] for a photo that is a shot
+    /// already, or too many.
     pub fn add_shots(&mut self, class: Option<&str>, shots: Vec<NewShot>) -> Result<Vec<u32>> {
         self.changed = true;
         let made = &mut self.made;
@@ -156,7 +157,7 @@ impl Draft {
                 ));
             }
             match taken.entry((new.source, new.view)) {
-                Entry::Occupied(there) => return Err(made.known_already(*there.get())),
+                Entry::Occupied(there) => return Err(made.known_already(*there.get(), class)),
                 Entry::Vacant(place) => place.insert(u32::MAX),
             };
         }
@@ -308,19 +309,27 @@ impl Classifier {
         self.text.push_row(row).expect("the width was checked");
     }
 
-    fn known_already(&self, id: u32) -> Error {
+    fn known_already(&self, id: u32, wanted: Option<u32>) -> Error {
         let Ok(at) = self.shot_at(id) else {
             return Error::invalid("photo", "the same one twice", "each photo once");
         };
-        let class = self.shots[at].class;
-        let class = class.and_then(|id| self.classes.iter().find(|c| c.id == id));
-        let of = class.map_or("the background".to_owned(), |c| format!("`{}`", c.name));
-        let expected = format!("a new one, or `edgeclip forget --shot {id}` first");
-        Error::invalid(
-            "photo",
-            format!("one that is shot {id} of {of} already"),
-            expected,
-        )
+        let name = |class: Option<u32>| {
+            let class = self.classes.iter().find(|c| Some(c.id) == class);
+            class.map(|c| c.name.clone())
+        };
+        Error::Known {
+            shots: self.photo_of(at),
+            of: name(self.shots[at].class),
+            wanted: name(wanted),
+        }
+    }
+
+    /// Ids of the views of the photo that the shot at `at` is of.
+    pub(super) fn photo_of(&self, at: usize) -> Vec<u32> {
+        let shot = &self.shots[at];
+        let views = self.shots.iter();
+        let views = views.filter(|s| s.source == shot.source && s.class == shot.class);
+        views.map(|s| s.id).collect()
     }
 
     /// Features of all shots, N×D unit rows.

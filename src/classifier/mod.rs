@@ -17,6 +17,8 @@ use half::f16;
 use ndarray::{Array2, ArrayView2};
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "cli")]
+pub(crate) use audit::shots_in_words;
 pub use audit::{Audit, ClassAudit, Doubt, Twins};
 pub use change::Change;
 pub use decide::{Answer, Decision};

@@ -2,7 +2,12 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::builder::PossibleValuesParser;
+use clap::{Args, Parser, Subcommand, value_parser};
+
+use super::photos::MAX_MEGAPIXELS;
+use crate::head::{Method, Share};
+use crate::text::Prompts;
 
 /// Recognise things by name on a camera board, offline.
 #[derive(Debug, Parser)]
@@ -24,6 +29,11 @@ pub(crate) struct Cli {
     pub(crate) global: Global,
 }
 
+/// Most threads that may be asked for.
+pub(crate) const MAX_THREADS: usize = 256;
+/// Most answers for each photo.
+pub(crate) const MAX_TOP: usize = 10_000;
+
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Everywhere")]
 pub(crate) struct Global {
@@ -34,15 +44,15 @@ pub(crate) struct Global {
     #[arg(long, value_name = "FILE", global = true)]
     pub(crate) text_model: Option<PathBuf>,
     /// Threads; 0 takes every core [env: EDGECLIP_THREADS] [default: 0]
-    #[arg(long, value_name = "N", global = true)]
-    pub(crate) threads: Option<usize>,
+    #[arg(long, value_name = "N", global = true, value_parser = value_parser!(u16).range(0..=MAX_THREADS as i64))]
+    pub(crate) threads: Option<u16>,
     /// Config file [env: EDGECLIP_CONFIG] [default: edgeclip/config.toml in the user's config folder, then /etc]
     #[arg(long, value_name = "FILE", global = true)]
     pub(crate) config: Option<PathBuf>,
     /// JSON on stdout, one object a line
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Say more on stderr; twice for still more
+    /// Say more on stderr; twice for still more, thrice for what libraries say
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     pub(crate) verbose: u8,
     /// Say nothing on stderr but errors
@@ -105,8 +115,8 @@ pub(crate) struct Names {
     /// File of names, one a line: `name` or `name | prompt | prompt`
     #[arg(long, value_name = "FILE")]
     pub(crate) labels_file: Option<PathBuf>,
-    /// Prompt set: plain, general, pets, food, texture, flower, workbench, scene [default: the model's own]
-    #[arg(long, value_name = "SET")]
+    /// Prompt set [default: the model's own]
+    #[arg(long, value_name = "SET", value_parser = PossibleValuesParser::new(Prompts::NAMES))]
     pub(crate) prompts: Option<String>,
 }
 
@@ -121,8 +131,8 @@ pub(crate) struct Classify {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["labels", "labels_file"])]
     pub(crate) classifier: Option<PathBuf>,
     /// Answers for each photo [env: EDGECLIP_TOP] [default: 3]
-    #[arg(long, value_name = "K")]
-    pub(crate) top: Option<usize>,
+    #[arg(long, value_name = "K", value_parser = value_parser!(u16).range(1..=MAX_TOP as i64))]
+    pub(crate) top: Option<u16>,
     #[command(flatten)]
     pub(crate) decode: Decode,
 }
@@ -131,18 +141,17 @@ pub(crate) struct Classify {
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Learning")]
 pub(crate) struct HeadFlags {
-    /// Head: auto, zero-shot, clip-adapter, residual-linear, taskres, clap, gda, tip, tip-f,
-    /// nearest-mean, linear-probe [default: auto, or what the classifier learned with last]
-    #[arg(long, value_name = "HEAD")]
+    /// Head [default: auto, or what the classifier learned with last]
+    #[arg(long, value_name = "HEAD", value_parser = PossibleValuesParser::new(Method::NAMES))]
     pub(crate) head: Option<String>,
     /// clip-adapter: share of the adapted feature, 0 to 1, or `search` [default: 0.2]
-    #[arg(long, value_name = "A")]
-    pub(crate) alpha: Option<String>,
+    #[arg(long, value_name = "A", value_parser = parse_share)]
+    pub(crate) alpha: Option<Share>,
     /// clip-adapter: share of the adapted text weight, 0 to 1, or `search` [default: 0]
-    #[arg(long, value_name = "B")]
-    pub(crate) beta: Option<String>,
-    /// clip-adapter: training: full-batch, authors or lbfgs [default: full-batch]
-    #[arg(long, value_name = "HOW")]
+    #[arg(long, value_name = "B", value_parser = parse_share)]
+    pub(crate) beta: Option<Share>,
+    /// clip-adapter: training [default: full-batch]
+    #[arg(long, value_name = "HOW", value_parser = ["full-batch", "authors", "lbfgs"])]
     pub(crate) training: Option<String>,
     /// clip-adapter: seed of the random start
     #[arg(long, value_name = "N")]
@@ -165,7 +174,7 @@ pub(crate) struct Learn {
     #[arg(long)]
     pub(crate) background: bool,
     /// Views of each photo to learn from: 2 adds it mirrored, more add parts of it
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=12))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u8).range(1..=12))]
     pub(crate) views: u8,
     /// Let photos alone say what a new class is, not its name
     #[arg(long)]
@@ -174,7 +183,7 @@ pub(crate) struct Learn {
     #[arg(long)]
     pub(crate) keep_photos: bool,
     /// Share of strange things that may be taken for a class; sets the threshold of `unknown`
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", value_parser = parse_false_accept)]
     pub(crate) false_accept: Option<f32>,
     #[command(flatten)]
     pub(crate) head: HeadFlags,
@@ -202,7 +211,7 @@ pub(crate) struct Forget {
 #[derive(Debug, Args)]
 pub(crate) struct Steps {
     /// How many saves
-    #[arg(value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(value_name = "N", default_value_t = 1, value_parser = value_parser!(u32).range(1..=1000))]
     pub(crate) steps: u32,
     #[command(flatten)]
     pub(crate) file: ClassifierFile,
@@ -233,14 +242,17 @@ pub(crate) struct Eval {
     #[arg(long, value_name = "K,K", value_delimiter = ',')]
     pub(crate) shots: Vec<usize>,
     /// Heads to compare, comma-separated, or `all` [default: auto]
-    #[arg(long, value_name = "HEAD,HEAD", value_delimiter = ',')]
+    #[arg(long, value_name = "HEAD,HEAD", value_delimiter = ',', value_parser = PossibleValuesParser::new(Method::NAMES.into_iter().chain(["all"])))]
     pub(crate) head: Vec<String>,
     /// Only this draw of the shots, from 0
-    #[arg(long, value_name = "I", value_parser = clap::value_parser!(u16).range(0..=999))]
+    #[arg(long, value_name = "I", value_parser = value_parser!(u16).range(0..=999))]
     pub(crate) draw: Option<u16>,
     /// Draws of the shots
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = value_parser!(u32).range(1..=100))]
     pub(crate) draws: u32,
+    /// AUROC of things of no class too: the later half of the classes is held out, in half as much time again
+    #[arg(long)]
+    pub(crate) open_set: bool,
     /// Heads other than auto as they come: no calibration, no estimate, in a sixth of the time
     #[arg(long)]
     pub(crate) uncalibrated: bool,
@@ -288,7 +300,7 @@ pub(crate) struct Decode {
     #[arg(long, value_name = "RRGGBB", default_value = "ffffff", value_parser = parse_colour)]
     pub(crate) backdrop: [u8; 3],
     /// Largest photo, in million pixels
-    #[arg(long, value_name = "MP", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    #[arg(long, value_name = "MP", default_value_t = 50, value_parser = value_parser!(u64).range(1..=MAX_MEGAPIXELS))]
     pub(crate) max_megapixels: u64,
 }
 
@@ -379,25 +391,139 @@ pub(crate) enum Model {
         #[arg(long, conflicts_with = "licences")]
         vocabulary: bool,
     },
-    /// Check every byte of a bundle and run its encoders once
+    /// Check every byte of a bundle and run its encoders once, or compare it with what it was made of
     Verify {
         /// Bundle [default: the model in force]
         file: Option<PathBuf>,
+        /// Model to compare features and answers with: a folder, or an ONNX file
+        #[arg(long, value_name = "FOLDER|FILE", requires = "photos")]
+        against: Option<PathBuf>,
+        /// Photos to compare on
+        #[arg(long, value_name = "FOLDER", requires = "against")]
+        photos: Option<PathBuf>,
     },
-    /// Make a bundle from a folder with a bundle.toml (docs/formats.md)
-    Import {
-        /// Folder with the manifest and its parts
-        folder: PathBuf,
-        /// Bundle to write
-        #[arg(short, long, value_name = "NAME.ecmodel")]
-        output: PathBuf,
-    },
+    /// Make a bundle of a published model: ONNX or safetensors (docs/models.md)
+    Import(Box<Import>),
+    /// Fetch a model by name from a hub and import it
+    Pull(Pull),
+    /// List the models that can be pulled by name
+    List,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Pull {
+    /// Name of `model list`, or OWNER/REPOSITORY; a branch, tag or commit may follow
+    #[arg(value_name = "NAME[@REVISION]")]
+    pub(crate) name: String,
+    /// Bundle to write [default: NAME.ecmodel in the user's models folder]
+    #[arg(short, long, value_name = "NAME.ecmodel")]
+    pub(crate) output: Option<PathBuf>,
+    /// int8: weights of a quarter of the size, judged layer by layer; none: as published
+    #[arg(long, default_value = "int8", value_parser = ["int8", "none"])]
+    pub(crate) quantize: String,
+    /// Use what was pulled before, and no network
+    #[arg(long)]
+    pub(crate) offline: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// Folder as model hubs have it, folder with a bundle.toml, or the files of a model
+    #[arg(required = true, value_name = "FOLDER|FILE")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Bundle to write
+    #[arg(short, long, value_name = "NAME.ecmodel")]
+    pub(crate) output: PathBuf,
+    /// Name of the bundle [default: that of the folder or file]
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Form to take where the folder has several [default: the most exact]
+    #[arg(long, value_parser = ["fp32", "fp16", "int8", "quantized", "uint8"])]
+    pub(crate) variant: Option<String>,
+    /// int8: weights of a quarter of the size, judged layer by layer; none: as published
+    #[arg(long, default_value = "none", value_parser = ["int8", "none"])]
+    pub(crate) quantize: String,
+    /// Photos of the field to judge int8 on and to fix ranges by [default: made-up pictures]
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) calibrate: Option<PathBuf>,
+    /// Leave the text encoder out
+    #[arg(long)]
+    pub(crate) no_text: bool,
+    /// File of names, one a line: their text vectors go into the bundle, so that boards need no text encoder
+    #[arg(long, value_name = "FILE")]
+    pub(crate) vocabulary: Option<PathBuf>,
+    /// Output of the image model that is the feature [default: image_embeds]
+    #[arg(long, value_name = "NAME", help_heading = "The model's ends")]
+    pub(crate) image_output: Option<String>,
+    /// Output of the text model that is the text's vector [default: text_embeds]
+    #[arg(long, value_name = "NAME", help_heading = "The model's ends")]
+    pub(crate) text_output: Option<String>,
+    /// How tokens become one vector, where the output has many
+    #[arg(long, value_parser = ["class", "mean"], help_heading = "The model's ends")]
+    pub(crate) pool: Option<String>,
+    /// Projection of the image output: FILE.npy, or FILE.safetensors:TENSOR
+    #[arg(long, value_name = "FILE", help_heading = "The model's ends")]
+    pub(crate) projection: Option<String>,
+    /// Axes of the picture [default: as the model declares them]
+    #[arg(long, value_parser = ["nchw", "nhwc"], help_heading = "The model's ends")]
+    pub(crate) layout: Option<String>,
+    /// exp(logit scale) [default: the model's, else 100]
+    #[arg(long, value_name = "X", help_heading = "The model's ends")]
+    pub(crate) logit_scale: Option<f32>,
+    /// Logit bias; makes scores sigmoid, as in SigLIP
+    #[arg(
+        long,
+        value_name = "X",
+        allow_hyphen_values = true,
+        help_heading = "The model's ends"
+    )]
+    pub(crate) logit_bias: Option<f32>,
+    #[command(flatten)]
+    pub(crate) pixels: Pixels,
+}
+
+/// Preprocessing; what is not given comes from preprocessor_config.json, else from CLIP.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Preprocessing [default: preprocessor_config.json, else CLIP's own]")]
+pub(crate) struct Pixels {
+    /// Shortest side N, or both sides WxH, of the picture before the crop
+    #[arg(long, value_name = "N|WxH", value_parser = parse_resize)]
+    pub(crate) size: Option<crate::preprocess::Resize>,
+    /// Centre that is kept, N or WxH
+    #[arg(long, value_name = "N|WxH", value_parser = parse_sides)]
+    pub(crate) crop: Option<(u32, u32)>,
+    /// Mean of red, green and blue, on the scale of 0 to 1
+    #[arg(long, value_name = "R,G,B", value_delimiter = ',', num_args = 3)]
+    pub(crate) mean: Option<Vec<f32>>,
+    /// Spread of red, green and blue, on the scale of 0 to 1
+    #[arg(long, value_name = "R,G,B", value_delimiter = ',', num_args = 3)]
+    pub(crate) std: Option<Vec<f32>>,
+    /// Resize filter
+    #[arg(long, value_parser = ["bicubic", "bilinear"])]
+    pub(crate) filter: Option<String>,
+}
+
+fn parse_sides(text: &str) -> Result<(u32, u32), String> {
+    let (width, height) = text.split_once('x').unwrap_or((text, text));
+    match (width.parse(), height.parse()) {
+        (Ok(width), Ok(height)) => Ok((width, height)),
+        _ => Err("a number of pixels, or WIDTHxHEIGHT".into()),
+    }
+}
+
+fn parse_resize(text: &str) -> Result<crate::preprocess::Resize, String> {
+    use crate::preprocess::Resize;
+    let (width, height) = parse_sides(text)?;
+    Ok(match text.contains('x') {
+        true => Resize::Exact { width, height },
+        false => Resize::Shortest(width),
+    })
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Bench {
     /// Runs of each measurement
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(3..=100_000))]
+    #[arg(long, default_value_t = 50, value_parser = value_parser!(u32).range(3..=100_000))]
     pub(crate) runs: u32,
     /// Frame size
     #[arg(long, default_value = "1280x720", value_name = "WxH", value_parser = parse_size)]
@@ -415,6 +541,24 @@ fn parse_colour(text: &str) -> Result<[u8; 3], String> {
     let value = u32::from_str_radix(hex, 16).ok().filter(|_| hex.len() == 6);
     let [_, r, g, b] = value.ok_or("six hex digits, as in ffffff")?.to_be_bytes();
     Ok([r, g, b])
+}
+
+fn parse_share(text: &str) -> Result<Share, String> {
+    if text == "search" {
+        return Ok(Share::Searched);
+    }
+    let number = text.parse().ok();
+    let share = number.filter(|share| (0.0..=1.0).contains(share));
+    share
+        .map(Share::Fixed)
+        .ok_or_else(|| "a share from 0 to 1, or `search`".into())
+}
+
+fn parse_false_accept(text: &str) -> Result<f32, String> {
+    let number = text.parse().ok();
+    number
+        .filter(|share| 0.0 < *share && *share < 1.0)
+        .ok_or_else(|| "a share between 0 and 1, as 0.05".into())
 }
 
 fn parse_size(text: &str) -> Result<(u32, u32), String> {

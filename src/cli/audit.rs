@@ -3,10 +3,10 @@
 use serde_json::json;
 
 use super::args::{self, Global};
-use super::output::{Output, printable};
+use super::output::{Output, class_cell, printable};
 use super::settings::{Settings, VerbFlags};
 use super::{Done, Stop, places, saving};
-use crate::classifier::{Audit, ClassAudit};
+use crate::classifier::{Audit, ClassAudit, shots_in_words};
 use crate::error::Error;
 use crate::eval;
 
@@ -42,7 +42,7 @@ pub(super) fn run(global: &Global, args: &args::Audit, out: &mut Output) -> Resu
         words(&audit, out)?
     }
     if let Some(picture) = &args.picture {
-        log::info!("confusion matrix in {}", picture.display());
+        out.say(&format!("confusion matrix in {}", picture.display()));
     }
     Ok(Done::Whole)
 }
@@ -61,11 +61,11 @@ fn objects(audit: &Audit, out: &mut Output) -> Result<(), Stop> {
         }))?;
     }
     for d in &audit.doubts {
-        out.object(&json!({ "doubt": { "shot": d.shot, "photo": d.photo, "label": d.class, "looks_like": d.looks_like, "p": d.p } }))?;
+        out.object(&json!({ "doubt": { "shot": d.shot, "views": d.views, "photo": d.photo, "label": d.class, "looks_like": d.looks_like, "p": d.p } }))?;
     }
     for t in &audit.twins {
         out.object(&json!({ "twins": {
-            "shots": [t.shots.0, t.shots.1], "photos": [t.photos.0, t.photos.1],
+            "shots": [t.shots.0, t.shots.1], "views": [t.views.0, t.views.1], "photos": [t.photos.0, t.photos.1],
             "labels": [t.classes.0, t.classes.1], "cosine": t.cosine,
         } }))?;
     }
@@ -83,18 +83,18 @@ fn words(audit: &Audit, out: &mut Output) -> Result<(), Stop> {
     ];
     for (at, class) in audit.classes.iter().enumerate() {
         rows.push(vec![
-            printable(&class.name),
+            class_cell(&class.name),
             class.shots.to_string(),
             class.bursts.to_string(),
             right(class),
-            printable(&taken_for(audit, at)),
+            taken_for(audit, at),
         ]);
     }
     out.table(&rows, &[1, 2, 3])?;
     section("Likely wrong labels", &audit.doubts, out, |d| {
         format!(
-            "shot {} {}: `{}`, looks like `{}` ({:.0}%)",
-            d.shot,
+            "{} {}: `{}`, looks like `{}` ({:.0}%)",
+            shots_in_words(&d.views),
             d.photo,
             d.class,
             d.looks_like,
@@ -104,8 +104,10 @@ fn words(audit: &Audit, out: &mut Output) -> Result<(), Stop> {
     section("Nearly the same", &audit.twins, out, |t| {
         let (a, b) = (&t.photos.0, &t.photos.1);
         format!(
-            "shots {} {a} and {} {b}, cosine {:.3}",
-            t.shots.0, t.shots.1, t.cosine
+            "{} {a} and {} {b}, cosine {:.3}",
+            shots_in_words(&t.views.0),
+            shots_in_words(&t.views.1),
+            t.cosine
         )
     })?;
     section("What to do next", &audit.advice, out, Clone::clone)
@@ -125,10 +127,13 @@ fn taken_for(audit: &Audit, at: usize) -> String {
         .filter(|other| *other != at && row[*other] > 0)
         .collect();
     others.sort_by_key(|other| std::cmp::Reverse(row[*other]));
-    let named = others
-        .iter()
-        .take(3)
-        .map(|other| format!("{} {}", audit.classes[*other].name, row[*other]));
+    let named = others.iter().take(3).map(|other| {
+        format!(
+            "{} {}",
+            class_cell(&audit.classes[*other].name),
+            row[*other]
+        )
+    });
     named.collect::<Vec<_>>().join(", ")
 }
 

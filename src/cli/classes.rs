@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use super::args::{self, Global};
-use super::output::{Output, count, printable};
+use super::output::{Output, class_cell, count, printable};
 use super::settings::{Settings, VerbFlags};
-use super::{Done, Stop, places, saving};
+use super::{Done, Stop, names, places, saving};
 use crate::bundle::Bundle;
-use crate::classifier::{Class, Classifier};
-use crate::error::Error;
+use crate::classifier::{Class, Classifier, Draft};
+use crate::error::Result;
 use crate::text::{self, Label};
 
 pub(super) fn run(global: &Global, verb: args::Classes, out: &mut Output) -> Result<Done, Stop> {
@@ -27,43 +27,45 @@ pub(super) fn run(global: &Global, verb: args::Classes, out: &mut Output) -> Res
         },
     )?;
     let path = places::classifier_path(&settings)?;
-    let at = |e: Error| Stop::from(e.at(&path));
+    let mut change = |note: &str, make: &dyn Fn(&mut Draft) -> Result<()>| {
+        let changed = |before: &Classifier| {
+            let mut draft = before.draft();
+            make(&mut draft)?;
+            draft.learn(note)
+        };
+        saving::save(&path, out, || saving::open(&path), changed)
+    };
     match verb {
         args::Classes::List { shots: true, .. } => list_shots(&saving::open(&path)?, out),
         args::Classes::List { .. } => list(&saving::open(&path)?, out),
         args::Classes::Add { names, more, .. } => {
             let mut labels = more.given()?.unwrap_or_default();
             for name in &names {
-                labels.push(Label::new::<&str>(name, &[])?);
+                labels.push(names::label(name)?);
             }
             add(&text::check(labels)?, &more, &path, &settings, out)
         }
         args::Classes::Move { shots, to, .. } => {
-            let mut draft = saving::open(&path)?.draft();
-            draft.move_shots(&shots, to.as_deref()).map_err(at)?;
             let ids: Vec<String> = shots.iter().map(u32::to_string).collect();
-            let to = to.map_or("the background".to_owned(), |c| format!("`{c}`"));
-            let moved = draft.learn(&format!("moved shot {} to {to}", ids.join(", ")));
-            saving::save(moved.map_err(at)?, &path, out)
+            let place = to
+                .as_ref()
+                .map_or("the background".to_owned(), |c| format!("`{c}`"));
+            let note = format!("moved shot {} to {place}", ids.join(", "));
+            change(&note, &|draft| {
+                draft.move_shots(&shots, to.as_deref()).map(drop)
+            })
         }
         args::Classes::Remove { names, .. } => {
-            let mut draft = saving::open(&path)?.draft();
-            for name in &names {
-                draft.remove_class(name).map_err(at)?;
-            }
-            saving::save(
-                draft
-                    .learn(&format!("removed {}", names.join(", ")))
-                    .map_err(at)?,
-                &path,
-                out,
-            )
+            let note = format!("removed {}", names.join(", "));
+            change(&note, &|draft| {
+                names
+                    .iter()
+                    .try_for_each(|name| draft.remove_class(name).map(drop))
+            })
         }
         args::Classes::Rename { name, new_name, .. } => {
-            let mut draft = saving::open(&path)?.draft();
-            draft.rename(&name, &new_name).map_err(at)?;
-            let renamed = draft.learn(&format!("`{name}` is now `{new_name}`"));
-            saving::save(renamed.map_err(at)?, &path, out)
+            let note = format!("`{name}` is now `{new_name}`");
+            change(&note, &|draft| draft.rename(&name, &new_name).map(drop))
         }
     }
 }
@@ -76,17 +78,16 @@ fn add(
     out: &mut Output,
 ) -> Result<Done, Stop> {
     let model: Bundle = places::open_model(settings)?;
-    let before = saving::open_or_empty(path, &model)?;
-    let mut draft = before.draft();
-    draft
-        .add_labels(names.weights(labels, &model, settings)?)
-        .map_err(|e| e.at(path))?;
+    saving::open_or_empty(path, &model)?;
+    let weights = names.weights(labels, &model, settings)?;
     let added: Vec<_> = labels.iter().map(Label::name).collect();
-    saving::save(
-        draft.learn(&format!("added {}", added.join(", ")))?,
-        path,
-        out,
-    )
+    let note = format!("added {}", added.join(", "));
+    let changed = |before: &Classifier| {
+        let mut draft = before.draft();
+        draft.add_labels(weights.clone())?;
+        draft.learn(&note)
+    };
+    saving::save(path, out, || saving::open_or_empty(path, &model), changed)
 }
 
 fn list(classifier: &Classifier, out: &mut Output) -> Result<Done, Stop> {
@@ -105,7 +106,7 @@ fn list(classifier: &Classifier, out: &mut Output) -> Result<Done, Stop> {
             (true, n) => format!("by its name and {}", count(n, "shot", "shots")),
             (false, n) => format!("by {} alone", count(n, "shot", "shots")),
         };
-        rows.push(vec![printable(class.name()), by]);
+        rows.push(vec![class_cell(class.name()), by]);
     }
     let background = classifier
         .shots()
@@ -147,7 +148,7 @@ fn list_shots(classifier: &Classifier, out: &mut Output) -> Result<Done, Stop> {
         let class = class.unwrap_or("(background)");
         rows.push(vec![
             shot.id().to_string(),
-            printable(class),
+            class_cell(class),
             printable(shot.name()),
             view,
         ]);

@@ -3,13 +3,15 @@
 use std::path::Path;
 
 use serde::Serialize;
+use unicode_width::UnicodeWidthStr;
 
 use super::args::{self, Global};
-use super::output::{Output, align, printable};
+use super::output::{Output, align, class_cell, padded, printable};
 use super::settings::{Settings, VerbFlags};
 use super::{Done, Stop, photos, places};
 use crate::bundle::Bundle;
 use crate::classifier::{Classifier, Decision};
+use crate::text::Label;
 
 /// What the table answers where nothing known is seen.
 const UNKNOWN: &str = "unknown";
@@ -43,9 +45,10 @@ pub(super) fn run(global: &Global, args: args::Classify, out: &mut Output) -> Re
     };
     let settings = Settings::gather(global, verb)?;
     let top = settings.top.value.max(1);
+    let labels = args.names.given()?;
     let photos = photos::gather(&args.photos)?;
     let model = places::open_model(&settings)?;
-    let classifier = classifier(&args, &model, &settings)?;
+    let classifier = classifier(&args, labels, &model, &settings)?;
     let threads = settings.threads.value;
     let encoder = photos::open_encoder(&model, photos.len(), &settings.threads)?;
 
@@ -110,10 +113,11 @@ pub(super) fn report(unreadable: usize, photos: usize) -> Done {
 
 fn classifier(
     args: &args::Classify,
+    labels: Option<Vec<Label>>,
     model: &Bundle,
     settings: &Settings,
 ) -> Result<Classifier, Stop> {
-    if let Some(labels) = args.names.given()? {
+    if let Some(labels) = labels {
         return Ok(Classifier::from_labels(
             model,
             args.names.weights(&labels, model, settings)?,
@@ -168,12 +172,12 @@ struct Table {
 impl Table {
     fn new(photos: &[String], classifier: &Classifier, answers: usize, bold: bool) -> Self {
         let longest = |texts: &mut dyn Iterator<Item = usize>| texts.max().unwrap_or(0);
-        let photo = longest(&mut photos.iter().map(|p| p.chars().count())).max("photo".len());
+        let photo = longest(&mut photos.iter().map(|p| p.width())).max("photo".len());
         let label = longest(
             &mut classifier
                 .classes()
                 .iter()
-                .map(|c| c.name().chars().count()),
+                .map(|c| class_cell(c.name()).width()),
         )
         .max(UNKNOWN.len());
         let mut widths = vec![photo];
@@ -219,21 +223,13 @@ impl Table {
             .iter()
             .take(self.answers - (cells.len() - 1) / 2)
         {
-            cells.extend([printable(a.label), format!("{:.1}%", 100.0 * a.p)]);
+            cells.extend([class_cell(a.label), format!("{:.1}%", 100.0 * a.p)]);
         }
         cells.push(format!("{ms:.1}"));
-        let row = align(&cells, &self.widths, &self.right);
-        if !self.bold {
-            return row;
+        let mut cells = padded(&cells, &self.widths, &self.right);
+        if self.bold {
+            cells[1] = format!("\u{1b}[1m{}\u{1b}[0m", cells[1]);
         }
-        let best = self.widths[0] + 2;
-        let at = |n: usize| row.char_indices().nth(n).map_or(row.len(), |(i, _)| i);
-        let (from, to) = (at(best), at(best + self.widths[1]));
-        format!(
-            "{}\u{1b}[1m{}\u{1b}[0m{}",
-            &row[..from],
-            &row[from..to],
-            &row[to..]
-        )
+        cells.join("  ")
     }
 }

@@ -45,15 +45,16 @@ struct Rows {
 
 pub(super) fn run(global: &Global, args: &args::Embed, out: &mut Output) -> Result<Done, Stop> {
     let settings = Settings::gather(global, VerbFlags::default())?;
+    let labels = args.names.given()?;
+    if labels.is_some() && !args.photos.is_empty() {
+        return Err(Stop::Usage(
+            "photos and names at once: embed one or the other".into(),
+        ));
+    }
     let model = places::open_model(&settings)?;
     let mut rows = args.output.as_ref().map(|_| Rows::default());
     let mut done = Done::Whole;
-    if let Some(labels) = args.names.given()? {
-        if !args.photos.is_empty() {
-            return Err(Stop::Usage(
-                "photos and names at once: embed one or the other".into(),
-            ));
-        }
+    if let Some(labels) = labels {
         let weights = args.names.weights(&labels, &model, &settings)?;
         for (label, row) in weights.labels.iter().zip(weights.weights.rows()) {
             let values = row.to_vec();
@@ -139,11 +140,11 @@ impl Rows {
             return out
                 .object(&serde_json::json!({ "matrix": path, "rows": count, "names": list }));
         }
-        log::info!(
+        out.say(&format!(
             "{count} rows in {}, their names in {}",
             path.display(),
             list.display()
-        );
+        ));
         Ok(())
     }
 }

@@ -6,6 +6,7 @@ use super::args::{self, Global};
 use super::output::Output;
 use super::settings::{Settings, VerbFlags};
 use super::{Done, Stop, places, saving};
+use crate::classifier::Classifier;
 use crate::error::Error;
 use crate::eval::{Exchanged, read_head, write_head};
 use crate::store;
@@ -23,9 +24,9 @@ pub(super) fn run(global: &Global, verb: args::Head, out: &mut Output) -> Result
             top: None,
         },
     )?)?;
-    let classifier = saving::open(&path)?;
     match verb {
         args::Head::Export { output, .. } => {
+            let classifier = saving::open(&path)?;
             let Some(learned) = classifier.learned() else {
                 let expected = "a head learned from shots: `edgeclip learn CLASS PHOTO…`";
                 return Err(Error::invalid("classifier", "names alone", expected)
@@ -57,17 +58,18 @@ pub(super) fn run(global: &Global, verb: args::Head, out: &mut Output) -> Result
                 classes,
                 feature_space,
             } = read_head(&input)?;
-            let own = classifier.feature_space().to_string();
-            if let Some(other) = feature_space.filter(|space| *space != own) {
-                let expected = format!("{own}, the classifier's");
-                return Err(Error::invalid("feature space of the head", other, expected)
-                    .at(&input)
-                    .into());
-            }
-            let changed = classifier
-                .with_head(head, &classes)
-                .map_err(|e| e.at(&input))?;
-            saving::save(changed, &path, out)
+            let changed = |before: &Classifier| {
+                let own = before.feature_space().to_string();
+                if let Some(other) = feature_space.as_ref().filter(|space| **space != own) {
+                    let expected = format!("{own}, the classifier's");
+                    let wrong = Error::invalid("feature space of the head", other, expected);
+                    return Err(wrong.at(&input));
+                }
+                before
+                    .with_head(head.clone(), &classes)
+                    .map_err(|e| e.at(&input))
+            };
+            saving::save(&path, out, || saving::open(&path), changed)
         }
     }
 }

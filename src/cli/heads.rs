@@ -2,7 +2,7 @@
 
 use super::Stop;
 use super::args::HeadFlags;
-use crate::head::{Method, Settings, Share, Training};
+use crate::head::{Method, Settings, Training};
 
 impl HeadFlags {
     /// `before`, with what the flags say changed.
@@ -18,14 +18,10 @@ impl HeadFlags {
         ];
         match &mut settings.method {
             Method::ClipAdapter(adapter) => {
-                if let Some(alpha) = &self.alpha {
-                    adapter.alpha = share("--alpha", alpha)?;
-                }
-                if let Some(beta) = &self.beta {
-                    adapter.beta = share("--beta", beta)?;
-                }
+                adapter.alpha = self.alpha.unwrap_or(adapter.alpha);
+                adapter.beta = self.beta.unwrap_or(adapter.beta);
                 if let Some(how) = &self.training {
-                    adapter.training = training(how)?;
+                    adapter.training = training(how);
                 }
                 if let Some(seed) = self.seed {
                     adapter.seed = seed;
@@ -43,26 +39,11 @@ impl HeadFlags {
     }
 }
 
-fn share(flag: &str, text: &str) -> Result<Share, Stop> {
-    if text == "search" {
-        return Ok(Share::Searched);
-    }
-    let number = text
-        .parse()
-        .ok()
-        .filter(|share| (0.0..=1.0).contains(share));
-    number
-        .map(Share::Fixed)
-        .ok_or_else(|| Stop::Usage(format!("{flag} {text}: a share from 0 to 1, or `search`")))
-}
-
-fn training(text: &str) -> Result<Training, Stop> {
-    match text {
-        "full-batch" => Ok(Training::FULL_BATCH),
-        "authors" => Ok(Training::Authors),
-        "lbfgs" => Ok(Training::FAST),
-        _ => Err(Stop::Usage(format!(
-            "--training {text}: full-batch, authors or lbfgs"
-        ))),
+/// One of the words that clap let through.
+fn training(word: &str) -> Training {
+    match word {
+        "authors" => Training::Authors,
+        "lbfgs" => Training::FAST,
+        _ => Training::FULL_BATCH,
     }
 }

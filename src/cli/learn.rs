@@ -6,24 +6,24 @@ use super::args::{self, Global};
 use super::output::Output;
 use super::saving;
 use super::settings::{Settings, VerbFlags};
+use super::teach::{NewNames, Teaching};
 use super::told::Told;
-use super::{Done, Stop, photos, places};
+use super::{Done, Stop, names, photos, places};
 use crate::bundle::Bundle;
-use crate::classifier::{Classifier, Draft, NewShot};
+use crate::classifier::{Classifier, NewShot};
 use crate::encoder::{Encoder, Feature};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::frame::{Decode, Photo};
 use crate::head::Settings as Learning;
-use crate::text::Label;
 
 /// Longer side of the small pictures that `--keep-photos` keeps.
 const THUMBNAIL_PX: u32 = 160;
 
 /// What is to be learned: the photos of each class, or of the background.
-struct Lesson {
+pub(super) struct Lesson {
     /// `None` for the background.
-    class: Option<String>,
-    photos: Vec<PathBuf>,
+    pub(super) class: Option<String>,
+    pub(super) photos: Vec<PathBuf>,
 }
 
 pub(super) fn run(global: &Global, args: &args::Learn, out: &mut Output) -> Result<Done, Stop> {
@@ -32,49 +32,43 @@ pub(super) fn run(global: &Global, args: &args::Learn, out: &mut Output) -> Resu
         top: None,
     };
     let settings = Settings::gather(global, verb)?;
+    if args.head.head.is_some() {
+        // Wrong flags come to light before photos are looked for.
+        args.head.over(&Learning::default())?;
+    }
     let lessons = lessons(args)?;
     let model = places::open_model(&settings)?;
     let path = places::classifier_path(&settings)?;
-    let before = saving::open_or_empty(&path, &model)?;
-    let learning = learning(args, before.settings())?;
-    let mut draft = before.draft();
-    draft.set(learning);
-    if before.classes().is_empty() && args.background {
+    let open = || saving::open_or_empty(&path, &model);
+    let first = open()?;
+    args.head.over(first.settings())?;
+    if first.classes().is_empty() && args.background {
         return Err(Stop::Usage(
             "a background needs a class to stand behind: learn one first".into(),
         ));
     }
-    let new_names = add_new_classes(&lessons, args, &before, &mut draft, (&model, &settings))?;
-    let taken = add_photos(
-        &lessons, args, &before, &mut draft, &model, &settings, out.quiet,
-    )?;
-    let note = note(&lessons, taken.photos.len());
-    if taken.photos.is_empty() {
-        let found = format!("none of {} photos", taken.skipped.len());
-        return Err(Error::invalid(
-            "photos to learn from",
-            found,
-            "at least one new, readable photo: nothing was changed",
-        )
-        .into());
-    }
-    let new_names = drop_empty(new_names, &mut draft)?;
-    let started = std::time::Instant::now();
-    let mut after = draft.learn(&note)?;
-    let seconds = started.elapsed().as_secs_f64();
-    saving::make_folder(&path)?;
-    after.save(&path)?;
+    // What takes long, names and photos, is done once; teaching may have to be done again.
+    let names = NewNames::of(&lessons, args, &first, (&model, &settings))?;
+    let seen = see_all(&lessons, args, &model, &settings, out.quiet)?;
+    let teach = |before: &Classifier| {
+        let lesson = Teaching {
+            lessons: &lessons,
+            names: &names,
+            seen: &seen,
+        };
+        lesson.teach(before, learning(args, before.settings())?)
+    };
+    let changed = saving::change(&path, open, teach)?;
+    let taught = &changed.told;
+    taught.say_refused();
     let told = Told {
-        note: &note,
-        taken: &taken,
-        before: &before,
-        after: &after,
-        new_names: &new_names,
+        taught,
+        before: &changed.before,
+        after: changed.after.as_ref(),
         path: &path,
-        seconds,
     };
     told.show(out)?;
-    Ok(if taken.skipped.is_empty() {
+    Ok(if taught.skipped.is_empty() {
         Done::Whole
     } else {
         Done::InPart
@@ -97,7 +91,7 @@ fn lessons(args: &args::Learn) -> Result<Vec<Lesson>, Stop> {
     } else {
         let (first, rest) = args.what.split_first().expect("clap asks for one at least");
         // As labels are kept: trimmed, with single spaces.
-        let label = Label::new::<&str>(&first.to_string_lossy(), &[])?;
+        let label = names::label(&first.to_string_lossy())?;
         (Some(label.name().to_owned()), rest)
     };
     if let Some(path) = class.as_deref().filter(|name| Path::new(name).is_file()) {
@@ -119,99 +113,32 @@ fn lessons(args: &args::Learn) -> Result<Vec<Lesson>, Stop> {
 
 fn learning(args: &args::Learn, before: &Learning) -> Result<Learning, Stop> {
     let mut learning = args.head.over(before)?;
-    if let Some(share) = args.false_accept {
-        if !(0.0 < share && share < 1.0) {
-            return Err(Stop::Usage(format!(
-                "--false-accept {share}: a share between 0 and 1, as 0.05"
-            )));
-        }
-        learning.false_accept = share;
-    }
+    learning.false_accept = args.false_accept.unwrap_or(learning.false_accept);
     Ok(learning)
 }
 
-/// Adds the classes that are not there yet, with text weights where their names are understood.
-fn add_new_classes(
-    lessons: &[Lesson],
-    args: &args::Learn,
-    before: &Classifier,
-    draft: &mut Draft,
-    (model, settings): (&Bundle, &Settings),
-) -> Result<Vec<String>, Stop> {
-    let mut labels = Vec::new();
-    for name in lessons.iter().filter_map(|l| l.class.as_deref()) {
-        let label = Label::new::<&str>(name, &[])?;
-        if before.position(label.name()).is_err() {
-            labels.push(label);
-        }
-    }
-    let new = labels.iter().map(|l| l.name().to_owned()).collect();
-    if args.no_name {
-        for label in &labels {
-            draft.add_class(label.name())?;
-        }
-        return Ok(new);
-    }
-    let names = args::Names::default();
-    let (known, nameless) = names.understood(labels, model, settings)?;
-    if let Some(weights) = known {
-        draft.add_labels(weights)?;
-    }
-    for label in &nameless {
-        log::warn!(
-            "`{}` says nothing to the model: its photos alone decide",
-            label.name()
-        );
-        draft.add_class(label.name())?;
-    }
-    Ok(new)
-}
-
-/// Takes back the new classes of which no photo could be learned.
-fn drop_empty(new: Vec<String>, draft: &mut Draft) -> Result<Vec<String>, Stop> {
-    let mut kept = Vec::new();
-    for name in new {
-        if draft.shots_of(&name)? > 0 || draft.remove_class(&name).is_err() {
-            kept.push(name);
-        } else {
-            log::warn!("`{name}`: none of its photos could be learned; no such class was made");
-        }
-    }
-    Ok(kept)
-}
-
-/// What became of the photos.
-#[derive(Default)]
-pub(super) struct Taken {
-    pub(super) photos: Vec<Learned>,
-    pub(super) skipped: Vec<(PathBuf, String)>,
-}
-
-/// A photo that became a shot.
-pub(super) struct Learned {
-    /// The shot of its whole view.
-    pub(super) shot: u32,
-    /// Whether the classifier answered it right before it was learned.
-    pub(super) right_before: bool,
-}
-
 /// A photo and its views, encoded.
-struct Seen {
+pub(super) struct Seen {
     source: [u8; 16],
     taken_s: Option<u64>,
-    features: Vec<Feature>,
+    pub(super) features: Vec<Feature>,
     thumbnail: Option<Vec<u8>>,
 }
 
-fn add_photos(
-    lessons: &[Lesson],
+/// A photo with the class to learn it as, and what came of looking at it.
+pub(super) struct Looked<'a> {
+    pub(super) class: Option<&'a str>,
+    pub(super) path: &'a Path,
+    pub(super) seen: Result<Seen, String>,
+}
+
+fn see_all<'a>(
+    lessons: &'a [Lesson],
     args: &args::Learn,
-    before: &Classifier,
-    draft: &mut Draft,
     model: &Bundle,
     settings: &Settings,
     quiet: bool,
-) -> Result<Taken, Stop> {
+) -> Result<Vec<Looked<'a>>, Stop> {
     let all: Vec<(Option<&str>, &PathBuf)> = lessons
         .iter()
         .flat_map(|l| l.photos.iter().map(|p| (l.class.as_deref(), p)))
@@ -219,57 +146,24 @@ fn add_photos(
     let paths: Vec<PathBuf> = all.iter().map(|(_, p)| (*p).clone()).collect();
     let encoder = photos::open_encoder(model, paths.len(), &settings.threads)?;
     let rules = args.decode.rules();
-    let mut taken = Taken::default();
-    let mut at = 0;
-    let see = |encoder: &mut Encoder, path: &Path| see(encoder, path, &rules, args);
+    let mut looked = Vec::with_capacity(all.len());
     photos::work_through(
         &encoder,
         &paths,
         settings.threads.value,
         quiet,
-        see,
-        |path, result| {
-            let class = all[at].0;
-            at += 1;
-            let added = result.and_then(|seen| {
-                let right_before = answers_right(before, class, &seen.features[0])?;
-                let name = path
-                    .file_name()
-                    .map_or(String::new(), |n| n.to_string_lossy().into_owned());
-                let ids = draft
-                    .add_shots(class, seen.into_shots(&name))
-                    .map_err(|e| e.at(path))?;
-                Ok(Learned {
-                    shot: ids[0],
-                    right_before,
-                })
+        |encoder, path| see(encoder, path, &rules, args),
+        |_, result| {
+            let (class, path) = all[looked.len()];
+            let seen = result.map_err(|e| {
+                log::error!("{e}; skipped");
+                e.to_string()
             });
-            match added {
-                Ok(learned) => taken.photos.push(learned),
-                Err(e) => {
-                    log::error!("{e}; skipped");
-                    taken.skipped.push((path.to_owned(), e.to_string()));
-                }
-            }
+            looked.push(Looked { class, path, seen });
             Ok::<(), Stop>(())
         },
     )?;
-    Ok(taken)
-}
-
-/// Whether a photo is answered by its class, or, of the background, by `unknown`.
-fn answers_right(classifier: &Classifier, class: Option<&str>, feature: &Feature) -> Result<bool> {
-    if classifier.classes().is_empty() {
-        return Ok(false);
-    }
-    let decision = classifier.decide(feature, 1)?;
-    Ok(match class {
-        None => decision.unknown == Some(true),
-        Some(class) => {
-            let answer = classifier.position(decision.answers[0].label)?;
-            classifier.position(class).is_ok_and(|own| own == answer)
-        }
-    })
+    Ok(looked)
 }
 
 fn see(encoder: &mut Encoder, path: &Path, rules: &Decode, args: &args::Learn) -> Result<Seen> {
@@ -297,31 +191,17 @@ fn see(encoder: &mut Encoder, path: &Path, rules: &Decode, args: &args::Learn) -
 }
 
 impl Seen {
-    fn into_shots(self, name: &str) -> Vec<NewShot> {
-        let mut thumbnail = self.thumbnail;
-        let views = self.features.into_iter().zip(0..);
-        let shot = |(feature, view)| NewShot {
-            feature,
+    pub(super) fn shots(&self, path: &Path) -> Vec<NewShot> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let shot = |(feature, view): (&Feature, u8)| NewShot {
+            feature: feature.clone(),
             source: self.source,
             view,
             capture: None,
             taken_s: self.taken_s,
-            name: name.to_owned(),
-            thumbnail: thumbnail.take(),
+            name: name.clone().into_owned(),
+            thumbnail: self.thumbnail.clone().filter(|_| view == 0),
         };
-        views.map(shot).collect()
-    }
-}
-
-fn note(lessons: &[Lesson], learned: usize) -> String {
-    let photos = if learned == 1 { "photo" } else { "photos" };
-    match lessons {
-        [Lesson { class: None, .. }] => format!("learned {learned} {photos} of the background"),
-        [
-            Lesson {
-                class: Some(class), ..
-            },
-        ] => format!("learned {learned} {photos} of `{class}`"),
-        many => format!("learned {learned} {photos} of {} classes", many.len()),
+        self.features.iter().zip(0..).map(shot).collect()
     }
 }

@@ -5,19 +5,24 @@ mod audit;
 mod bench;
 mod classes;
 mod classify;
+mod compare;
 mod config;
 mod embed;
 mod eval;
 mod exchange;
 mod heads;
+mod judge;
 mod learn;
+mod man;
 mod model;
 mod names;
 mod output;
 mod photos;
 mod places;
+mod pull;
 mod saving;
 mod settings;
+mod teach;
 mod told;
 
 use std::process::ExitCode;
@@ -98,32 +103,17 @@ fn dispatch(cli: Cli) -> Result<Done, Stop> {
             clap_complete::generate(shell, &mut Cli::command(), "edgeclip", &mut script);
             out.bytes(&script)
         }
-        Verb::Man => man(&mut out),
+        Verb::Man => man::run(&mut out),
     }
-}
-
-/// One page with a section for each verb.
-fn man(out: &mut Output) -> Result<Done, Stop> {
-    let mut page = Vec::new();
-    let command = Cli::command();
-    clap_mangen::Man::new(command.clone()).render(&mut page)?;
-    for verb in command.get_subcommands().filter(|v| v.get_name() != "help") {
-        let titled = verb
-            .clone()
-            .display_name(format!("edgeclip {}", verb.get_name()));
-        let man = clap_mangen::Man::new(titled);
-        man.render_synopsis_section(&mut page)?;
-        man.render_description_section(&mut page)?;
-        man.render_options_section(&mut page)?;
-    }
-    out.bytes(&page)
 }
 
 fn start_log(global: &Global) {
+    // What libraries say is of use to their authors alone.
     let level = match (global.quiet, global.verbose) {
         (true, _) => "error",
-        (_, 0) => "warn,tract=error,tract_core=error,tract_onnx=error,tract_hir=error",
-        (_, 1) => "info,tract=error,tract_core=error,tract_onnx=error,tract_hir=error",
+        (_, 0) => "error,edgeclip=warn",
+        (_, 1) => "error,edgeclip=info",
+        (_, 2) => "warn,edgeclip=debug",
         _ => "debug",
     };
     let plain = global.verbose < 2;

@@ -6,13 +6,18 @@ use std::path::{Path, PathBuf};
 use super::args::{self, Global};
 use super::output::{Output, human_bytes};
 use super::settings::{Settings, VerbFlags};
-use super::{Done, Stop, places};
+use super::{Done, Stop, photos, places};
 use crate::bundle::{Bundle, Card};
 use crate::encoder::Encoder;
+use crate::error::Result;
+use crate::frame::Decode;
 use crate::frame::Frame;
-use crate::import;
-use crate::preprocess::Resize;
+use crate::import::{self, Layout, Options, Pixels, Pool, Quantized};
+use crate::preprocess::{Filter, Resize};
 use crate::text::TextEncoder;
+
+/// Photos that int8 is judged on at most.
+const MOST_CALIBRATION: usize = 64;
 
 pub(super) fn run(global: &Global, verb: args::Model, out: &mut Output) -> Result<Done, Stop> {
     let chosen = |file: Option<PathBuf>| match file {
@@ -32,17 +37,125 @@ pub(super) fn run(global: &Global, verb: args::Model, out: &mut Output) -> Resul
             if vocabulary {
                 return show_vocabulary(&bundle, out);
             }
-            inspect(&bundle, out)
+            inspect(&bundle, None, out)
         }
-        args::Model::Verify { file } => verify(&chosen(file)?, out),
-        args::Model::Import { folder, output } => {
-            let bundle = import::import_folder(&folder, &output)?;
-            inspect(&bundle, out)
+        args::Model::Verify {
+            file,
+            against: Some(against),
+            photos: Some(photos),
+        } => super::compare::run(&chosen(file)?, &against, &photos, out),
+        args::Model::Verify { file, .. } => verify(&chosen(file)?, out),
+        args::Model::Import(args) => make(&args.paths, &options(&args)?, &args.output, out),
+        args::Model::Pull(args) => {
+            let (folder, name, output) = super::pull::fetch(&args, out)?;
+            let options = Options {
+                name: Some(name),
+                int8: args.quantize == "int8",
+                ..Options::default()
+            };
+            make(&[folder], &options, &output, out)
         }
+        args::Model::List => super::pull::list(out),
     }
 }
 
-fn inspect(bundle: &Bundle, out: &mut Output) -> Result<Done, Stop> {
+fn make(
+    paths: &[PathBuf],
+    options: &Options,
+    output: &Path,
+    out: &mut Output,
+) -> Result<Done, Stop> {
+    let mut bar = None;
+    let made = import::import(paths, options, output, &mut |done, total| {
+        let bar = bar.get_or_insert_with(|| photos::progress_bar(total, "steps", out.quiet));
+        bar.set_length(total as u64);
+        bar.set_position(done as u64);
+    })?;
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
+    if !out.quiet {
+        made.notes.iter().for_each(|n| eprintln!("note: {n}"));
+        if let Some(q) = &made.quantized {
+            eprintln!("{}", quantized_words(q));
+        }
+    }
+    inspect(&made.bundle, made.quantized.as_ref(), out)
+}
+
+fn quantized_words(q: &Quantized) -> String {
+    let mut words = format!(
+        "int8: {} of {} products{}; encoder {} → {}; cosine to the float encoder {:.5} in the mean, {:.5} at least; {:.1} → {:.1} ms a picture",
+        q.int8,
+        q.int8 + q.floats.len(),
+        if q.fixed > 0 {
+            format!(" ({} with ranges fixed by calibration)", q.fixed)
+        } else {
+            String::new()
+        },
+        human_bytes(q.bytes.0 as u64),
+        human_bytes(q.bytes.1 as u64),
+        q.cosine.0,
+        q.cosine.1,
+        q.milliseconds.0,
+        q.milliseconds.1,
+    );
+    for (name, error) in &q.floats {
+        write!(
+            words,
+            "\n  stays in floats: {name} (squared error {error:.1e})"
+        )
+        .expect("strings take all text");
+    }
+    words
+}
+
+fn options(args: &args::Import) -> Result<Options> {
+    let triple = |v: &Option<Vec<f32>>| v.as_ref().and_then(|v| <[f32; 3]>::try_from(&v[..]).ok());
+    let p = &args.pixels;
+    let calibrate = match &args.calibrate {
+        Some(folder) => {
+            let paths = photos::gather(std::slice::from_ref(folder))?;
+            let decode = Decode::default();
+            let some = paths.iter().take(MOST_CALIBRATION);
+            some.map(|p| decode.load(p)).collect::<Result<_>>()?
+        }
+        None => Vec::new(),
+    };
+    Ok(Options {
+        name: args.name.clone(),
+        variant: args.variant.clone(),
+        image_output: args.image_output.clone(),
+        text_output: args.text_output.clone(),
+        pool: args.pool.as_deref().map(|p| match p {
+            "class" => Pool::Class,
+            _ => Pool::Mean,
+        }),
+        projection: args.projection.clone(),
+        layout: args.layout.as_deref().map(|l| match l {
+            "nchw" => Layout::Nchw,
+            _ => Layout::Nhwc,
+        }),
+        pixels: Pixels {
+            resize: p.size,
+            crop: p.crop,
+            mean: triple(&p.mean),
+            std: triple(&p.std),
+            filter: p.filter.as_deref().map(|f| match f {
+                "bicubic" => Filter::Bicubic,
+                _ => Filter::Bilinear,
+            }),
+        },
+        logit_scale: args.logit_scale,
+        logit_bias: args.logit_bias,
+        no_text: args.no_text,
+        vocabulary: args.vocabulary.clone(),
+        int8: args.quantize == "int8",
+        calibrate,
+    })
+}
+
+fn inspect(bundle: &Bundle, quantized: Option<&Quantized>, out: &mut Output) -> Result<Done, Stop> {
     let card = bundle.card();
     let size = bundle.envelope().len_bytes() as u64;
     let names = bundle.vocabulary()?.map_or(0, |v| v.names.len());
@@ -51,7 +164,14 @@ fn inspect(bundle: &Bundle, out: &mut Output) -> Result<Done, Stop> {
         .sections()
         .map(|s| (s.name.to_owned(), s.len_bytes as u64))
         .collect();
+    let (int8, floats) = import::products(bundle)?;
     if out.json {
+        let quantized = quantized.map(|q| {
+            serde_json::json!({
+                "cosine_mean": q.cosine.0, "cosine_min": q.cosine.1, "milliseconds_before": q.milliseconds.0,
+                "milliseconds": q.milliseconds.1, "bytes_before": q.bytes.0, "bytes": q.bytes.1, "fixed_ranges": q.fixed,
+            })
+        });
         let listed: Vec<_> = sections
             .iter()
             .map(|(n, b)| serde_json::json!({ "name": n, "bytes": b }))
@@ -62,6 +182,7 @@ fn inspect(bundle: &Bundle, out: &mut Output) -> Result<Done, Stop> {
             "preprocess": card.preprocess, "score": card.score, "templates": card.templates,
             "image_encoder": card.image, "text_encoder": card.text, "vocabulary": names,
             "licences": card.licences.iter().map(|l| &l.name).collect::<Vec<_>>(),
+            "int8_products": int8, "float_products": floats, "quantized": quantized,
             "bytes": size, "sha256": hex(&bundle.envelope().sha256()), "sections": listed,
         }))?;
         return Ok(Done::Whole);
@@ -95,6 +216,13 @@ fn inspect(bundle: &Bundle, out: &mut Output) -> Result<Done, Stop> {
         card.image
             .map_or("none".into(), |f| format!("{f:?}").to_lowercase()),
     );
+    if int8 > 0 {
+        row(
+            "int8",
+            format!("{int8} products; in floats: {}", floats.len()),
+        );
+        floats.iter().for_each(|f| row("in floats", f.clone()));
+    }
     row(
         "text",
         card.text.as_ref().map_or("none".into(), |t| {

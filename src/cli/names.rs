@@ -1,18 +1,18 @@
 //! From names on the command line to text weights, with a word on names that were guessed.
 
 use super::args::Names;
-use super::places;
 use super::settings::Settings;
+use super::{Stop, places};
 use crate::bundle::Bundle;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::text::{self, Label, Origin, Prompts, TextTower, TextWeights};
 
 impl Names {
     /// The labels given, if any.
-    pub(super) fn given(&self) -> Result<Option<Vec<Label>>> {
+    pub(super) fn given(&self) -> Result<Option<Vec<Label>>, Stop> {
         match (&self.labels, &self.labels_file) {
-            (Some(list), _) => text::parse_labels(list).map(Some),
-            (_, Some(path)) => text::read_labels(path).map(Some),
+            (Some(list), _) => text::parse_labels(list).map(Some).map_err(wrong),
+            (_, Some(path)) => Ok(Some(text::read_labels(path)?)),
             _ => Ok(None),
         }
     }
@@ -87,6 +87,16 @@ impl Names {
         say_origins(&weights);
         Ok(weights)
     }
+}
+
+/// A name from the command line as a label.
+pub(super) fn label(name: &str) -> Result<Label, Stop> {
+    Label::new::<&str>(name, &[]).map_err(wrong)
+}
+
+/// What is wrong with names on the command line is wrong usage.
+fn wrong(error: Error) -> Stop {
+    Stop::Usage(error.to_string())
 }
 
 /// Names that were understood from their words alone deserve a warning.

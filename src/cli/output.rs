@@ -3,8 +3,12 @@
 use std::io::{IsTerminal, Write};
 
 use serde::Serialize;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::{Done, Stop};
+
+/// Columns of the longest class name in a table; JSON has names whole.
+const MAX_CLASS_WIDTH: usize = 32;
 
 /// Stdout with the reader's wishes.
 pub(super) struct Output {
@@ -38,6 +42,14 @@ impl Output {
         Ok(self.out.flush()?)
     }
 
+    /// Words beside the answer, on stderr, unless nobody wants to hear them.
+    pub(super) fn say(&self, words: &str) {
+        if !self.quiet {
+            // Nobody is left to tell if stderr is closed.
+            writeln!(std::io::stderr(), "{words}").ok();
+        }
+    }
+
     /// One JSON object on a line.
     pub(super) fn object(&mut self, value: &impl Serialize) -> Result<(), Stop> {
         serde_json::to_writer(&mut self.out, value)
@@ -64,14 +76,14 @@ impl Output {
     }
 }
 
-/// The widest cell of each column, in characters.
+/// The widest cell of each column, as terminals show it.
 pub(super) fn widths(rows: &[Vec<String>]) -> Vec<usize> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     (0..columns)
         .map(|c| {
             rows.iter()
                 .filter_map(|r| r.get(c))
-                .map(|t| t.chars().count())
+                .map(|t| t.width())
                 .max()
                 .unwrap_or(0)
         })
@@ -80,19 +92,36 @@ pub(super) fn widths(rows: &[Vec<String>]) -> Vec<usize> {
 
 /// One row in columns of `widths`, two spaces apart.
 pub(super) fn align(row: &[String], widths: &[usize], right: &[usize]) -> String {
-    let cells = row
-        .iter()
-        .zip(widths)
-        .enumerate()
-        .map(|(c, (text, width))| {
-            let space = " ".repeat(width.saturating_sub(text.chars().count()));
-            if right.contains(&c) {
-                format!("{space}{text}")
-            } else {
-                format!("{text}{space}")
-            }
-        });
-    cells.collect::<Vec<_>>().join("  ")
+    padded(row, widths, right).join("  ")
+}
+
+/// The cells of a row, each filled up to its width.
+pub(super) fn padded(row: &[String], widths: &[usize], right: &[usize]) -> Vec<String> {
+    let cells = row.iter().zip(widths).enumerate();
+    let pad = |(c, (text, width)): (usize, (&String, &usize))| {
+        let space = " ".repeat(width.saturating_sub(text.width()));
+        if right.contains(&c) {
+            format!("{space}{text}")
+        } else {
+            format!("{text}{space}")
+        }
+    };
+    cells.map(pad).collect()
+}
+
+/// A class name as tables show it: printable, its end cut where it is long.
+pub(super) fn class_cell(name: &str) -> String {
+    let name = printable(name);
+    if name.width() <= MAX_CLASS_WIDTH {
+        return name;
+    }
+    let mut width = 0;
+    let fits = |c: &char| {
+        width += c.width().unwrap_or(0);
+        width < MAX_CLASS_WIDTH
+    };
+    let start: String = name.chars().take_while(fits).collect();
+    format!("{}…", start.trim_end())
 }
 
 /// The last words of a verb that failed, on stderr.
@@ -125,4 +154,26 @@ pub(super) fn printable(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { '\u{fffd}' } else { c })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_class_names_are_cut_by_the_columns_they_take() {
+        assert_eq!(class_cell("my blue mug"), "my blue mug");
+        assert_eq!(class_cell(&"x".repeat(32)), "x".repeat(32));
+        assert_eq!(class_cell(&"x".repeat(33)), format!("{}…", "x".repeat(31)));
+        let wide = class_cell(&"\u{732b}".repeat(50));
+        assert_eq!((wide.chars().count(), wide.width()), (16, 31));
+    }
+
+    #[test]
+    fn wide_letters_keep_columns_aligned() {
+        let rows = [["\u{732b}", "1"], ["cat", "2"]].map(|r| r.map(str::to_owned).to_vec());
+        let widths = widths(&rows);
+        assert_eq!(align(&rows[0], &widths, &[]), "\u{732b}   1");
+        assert_eq!(align(&rows[1], &widths, &[]), "cat  2");
+    }
 }

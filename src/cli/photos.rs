@@ -1,6 +1,6 @@
 //! Photos from files and folders, through decoding and encoding on all cores, in order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,11 +13,11 @@ use super::settings::{Set, Source};
 use crate::bundle::Bundle;
 use crate::encoder::{Encoder, Feature, resolve_threads};
 use crate::error::{Error, Result};
-use crate::frame::Decode;
+use crate::frame::{Decode, PIXELS};
 
 const EXTENSIONS: [&str; 6] = ["jpg", "jpeg", "png", "webp", "bmp", "jfif"];
-/// Deepest folder that a search enters; links in a ring end here.
-const MAX_DEPTH: usize = 32;
+/// Most million pixels that `--max-megapixels` allows.
+pub(super) const MAX_MEGAPIXELS: u64 = 1000;
 
 impl args::Decode {
     pub(super) fn rules(&self) -> Decode {
@@ -29,17 +29,17 @@ impl args::Decode {
     }
 }
 
-/// Files as named, and all photos below folders, sorted by name.
+/// Files as named, there or not, and all photos below folders, sorted by name.
 ///
 /// # Errors
-/// Something named does not exist, a folder cannot be read, or nothing was found.
+/// A folder cannot be read, or holds no photo.
 pub(super) fn gather(named: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut photos = Vec::new();
     for path in named {
-        let kind = std::fs::metadata(path).map_err(|e| Error::io(path, "read", e))?;
-        if kind.is_dir() {
+        // What is missing is named when its turn comes, as what cannot be read is.
+        if path.is_dir() {
             let before = photos.len();
-            search(path, 0, &mut photos)?;
+            search(path, &mut Visited::default(), &mut photos)?;
             if photos.len() == before {
                 let expected = format!("files ending in {}", EXTENSIONS.join(", "));
                 return Err(Error::invalid("folder", "no photo", expected).at(path));
@@ -69,10 +69,20 @@ pub(super) fn gather_classes(folder: &Path) -> Result<Vec<(String, Vec<PathBuf>)
         }
     }
     below.sort();
-    let mut classes = Vec::new();
+    // A link in one class to another, or back up, brings no photo twice.
+    let mut visited = Visited::default();
+    visited.is_new(folder)?;
+    let mut own = Vec::new();
     for (name, path) in below {
+        let is_new = visited.is_new(&path)?;
+        own.push((name, path, is_new));
+    }
+    let mut classes = Vec::new();
+    for (name, path, is_new) in own {
         let mut photos = Vec::new();
-        search(&path, 0, &mut photos)?;
+        if is_new {
+            list(&path, &mut visited, &mut photos)?;
+        }
         if photos.is_empty() {
             log::warn!("{}: no photo, passed over", path.display());
         } else {
@@ -88,7 +98,27 @@ pub(super) fn gather_classes(folder: &Path) -> Result<Vec<(String, Vec<PathBuf>)
     Ok(classes)
 }
 
-fn search(folder: &Path, depth: usize, photos: &mut Vec<PathBuf>) -> Result<()> {
+/// The folders that a search has entered, by what they really are: links may lead in a circle.
+#[derive(Default)]
+struct Visited(HashSet<PathBuf>);
+
+impl Visited {
+    fn is_new(&mut self, folder: &Path) -> Result<bool> {
+        let real = folder.canonicalize();
+        Ok(self
+            .0
+            .insert(real.map_err(|e| Error::io(folder, "read", e))?))
+    }
+}
+
+fn search(folder: &Path, visited: &mut Visited, photos: &mut Vec<PathBuf>) -> Result<()> {
+    match visited.is_new(folder)? {
+        true => list(folder, visited, photos),
+        false => Ok(()),
+    }
+}
+
+fn list(folder: &Path, visited: &mut Visited, photos: &mut Vec<PathBuf>) -> Result<()> {
     let read = |e| Error::io(folder, "read", e);
     let entries = std::fs::read_dir(folder).map_err(read)?;
     let mut paths = entries
@@ -104,9 +134,7 @@ fn search(folder: &Path, depth: usize, photos: &mut Vec<PathBuf>) -> Result<()> 
             continue;
         }
         if path.is_dir() {
-            if depth < MAX_DEPTH {
-                search(&path, depth + 1, photos)?;
-            }
+            search(&path, visited, photos)?;
         } else if path
             .extension()
             .and_then(|e| e.to_str())
@@ -166,7 +194,7 @@ pub(super) fn work_through<T: Send, E: From<Error>>(
     work: impl Fn(&mut Encoder, &Path) -> Result<T> + Sync,
     mut each: impl FnMut(&Path, Result<T>) -> std::result::Result<(), E>,
 ) -> std::result::Result<(), E> {
-    let bar = progress_bar(photos.len(), quiet);
+    let bar = progress_bar(photos.len(), "photos", quiet);
     let workers = resolve_threads(threads).min(photos.len()).max(1);
     let forks = (0..workers)
         .map(|_| encoder.fork())
@@ -181,7 +209,8 @@ pub(super) fn work_through<T: Send, E: From<Error>>(
                 while !stopped.load(Ordering::Relaxed) {
                     let at = next.fetch_add(1, Ordering::Relaxed);
                     let Some(path) = photos.get(at) else { break };
-                    if sender.send((at, work(&mut encoder, path))).is_err() {
+                    let result = work(&mut encoder, path).map_err(with_way_out);
+                    if sender.send((at, result)).is_err() {
                         break;
                     }
                 }
@@ -208,6 +237,25 @@ pub(super) fn work_through<T: Send, E: From<Error>>(
     })
 }
 
+/// The limit of pixels is a flag of ours.
+fn with_way_out(error: Error) -> Error {
+    let Error::File { path, cause } = error else {
+        return error;
+    };
+    match *cause {
+        Error::Limit {
+            what: PIXELS,
+            found,
+            limit,
+        } if found <= MAX_MEGAPIXELS * 1_000_000 => {
+            let enough = found.div_ceil(1_000_000);
+            let expected = format!("at most {limit}: allow more with --max-megapixels {enough}");
+            Error::invalid(PIXELS, found.to_string(), expected).at(&path)
+        }
+        cause => cause.at(&path),
+    }
+}
+
 fn encode_one(encoder: &mut Encoder, path: &Path, rules: &Decode) -> Result<Encoded> {
     let start = Instant::now();
     let frame = rules.load(path)?;
@@ -218,12 +266,12 @@ fn encode_one(encoder: &mut Encoder, path: &Path, rules: &Decode) -> Result<Enco
     })
 }
 
-/// A bar with rate and time left on a terminal; nothing elsewhere or for a photo or two.
-fn progress_bar(photos: usize, quiet: bool) -> ProgressBar {
-    if quiet || photos < 3 || !std::io::stderr().is_terminal() {
+/// A bar with rate and time left on a terminal; nothing elsewhere or for a thing or two.
+pub(super) fn progress_bar(count: usize, noun: &str, quiet: bool) -> ProgressBar {
+    if quiet || count < 3 || !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} photos, {per_sec}, {eta} left")
-        .expect("the template is tested");
-    ProgressBar::new(photos as u64).with_style(style)
+    let words = format!("{{bar:30}} {{pos}}/{{len}} {noun}, {{per_sec}}, {{eta}} left");
+    let style = ProgressStyle::with_template(&words).expect("the template is tested");
+    ProgressBar::new(count as u64).with_style(style)
 }

@@ -26,9 +26,14 @@ fn user_data() -> Option<PathBuf> {
     user_folder("XDG_DATA_HOME", ".local/share")
 }
 
+/// Folder of the user's own model bundles.
+pub(super) fn user_models() -> Option<PathBuf> {
+    user_data().map(|d| d.join("models"))
+}
+
 /// Folders that may hold model bundles: the user's, the service's, the package's, the checkout's.
 pub(super) fn model_folders() -> Vec<PathBuf> {
-    let mut folders: Vec<PathBuf> = user_data().map(|d| d.join("models")).into_iter().collect();
+    let mut folders: Vec<PathBuf> = user_models().into_iter().collect();
     folders.push("/var/lib/edgeclip/models".into());
     folders.push("/usr/share/edgeclip/models".into());
     if let Some(dir) = std::env::current_exe()

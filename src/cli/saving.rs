@@ -9,9 +9,12 @@ use super::output::{Output, count, printable};
 use super::settings::{Settings, VerbFlags};
 use super::{Done, Stop, places};
 use crate::bundle::Bundle;
-use crate::classifier::Classifier;
+use crate::classifier::{Classifier, Draft};
 use crate::error::{Error, Result};
 use crate::store::{Place, Saver};
+
+/// How often a change is made again because others saved first.
+const MOST_TRIES: usize = 50;
 
 /// The classifier that must be there.
 pub(super) fn open(path: &Path) -> Result<Classifier> {
@@ -45,23 +48,65 @@ pub(super) fn make_folder(path: &Path) -> Result<()> {
     }
 }
 
-/// Saves and says what was done.
+/// A classifier as it stood and as it stands now, with what there is to tell of the change.
+pub(super) struct Changed<T> {
+    pub(super) before: Classifier,
+    /// `None` where nothing changed and nothing was saved.
+    pub(super) after: Option<Classifier>,
+    pub(super) told: T,
+}
+
+/// Changes a classifier and saves what came of it. Where another process saved in the meantime,
+/// the change is made again on what that one saved: neither is lost.
+pub(super) fn change<T>(
+    path: &Path,
+    open: impl Fn() -> Result<Classifier>,
+    mut make: impl FnMut(&Classifier) -> Result<(Option<Classifier>, T), Stop>,
+) -> Result<Changed<T>, Stop> {
+    // Each conflict is a save of somebody else's, so this many others may be at work.
+    for tries_left in (0..MOST_TRIES).rev() {
+        let before = open()?;
+        let (mut after, told) = make(&before)?;
+        let saved = after.as_mut().map_or(Ok(()), |after| {
+            make_folder(path)?;
+            after.save(path)
+        });
+        match saved {
+            Err(Error::Conflict { .. }) if tries_left > 0 => log::info!(
+                "{}: another process saved meanwhile; the change is made again on that",
+                path.display()
+            ),
+            saved => {
+                saved?;
+                return Ok(Changed {
+                    before,
+                    after,
+                    told,
+                });
+            }
+        }
+    }
+    unreachable!("the last try returns")
+}
+
+/// Changes a classifier, saves it, and says what was done.
 pub(super) fn save(
-    mut classifier: Classifier,
     path: &Path,
     out: &mut Output,
+    open: impl Fn() -> Result<Classifier>,
+    make: impl Fn(&Classifier) -> Result<Classifier>,
 ) -> Result<Done, Stop> {
-    make_folder(path)?;
-    classifier.save(path)?;
-    let classes = classifier.classes().len();
-    let words = classifier.note();
+    let made = |before: &Classifier| Ok((Some(make(before).map_err(|e| e.at(path))?), ()));
+    let changed = change(path, open, made)?;
+    let after = changed.after.unwrap_or(changed.before);
+    let (classes, words) = (after.classes().len(), after.note());
     if out.json {
         out.object(&json!({ "classifier": path, "classes": classes, "done": words }))?;
     } else {
-        let plural = if classes == 1 { "class" } else { "classes" };
         out.line(&format!(
-            "{}: {classes} {plural} in {}",
+            "{}: {} in {}",
             printable(words),
+            count(classes, "class", "classes"),
             path.display()
         ))?;
     }
@@ -78,29 +123,35 @@ fn in_force(global: &Global, file: args::ClassifierFile) -> Result<std::path::Pa
 
 pub(super) fn forget(global: &Global, args: args::Forget, out: &mut Output) -> Result<Done, Stop> {
     let path = in_force(global, args.file)?;
-    let before = open(&path)?;
-    let mut draft = before.draft();
-    let at = |e: Error| e.at(&path);
-    let note = if args.shot.is_empty() {
-        let forgotten = draft.forget_class(args.class.as_deref()).map_err(at)?;
-        let of = args
-            .class
-            .map_or("the background".to_owned(), |c| format!("`{c}`"));
-        if forgotten == 0 {
-            return Err(at(Error::invalid(
-                "shots to forget",
-                format!("none of {of}"),
-                "a class with shots",
-            ))
-            .into());
-        }
-        format!("forgot {} of {of}", count(forgotten, "shot", "shots"))
-    } else {
-        draft.forget(&args.shot).map_err(at)?;
-        let ids: Vec<String> = args.shot.iter().map(u32::to_string).collect();
-        format!("forgot shot {}", ids.join(", "))
+    let forgotten = |before: &Classifier| {
+        let mut draft = before.draft();
+        let note = if args.shot.is_empty() {
+            forget_class(&mut draft, args.class.as_deref())?
+        } else {
+            draft.forget(&args.shot)?;
+            let ids: Vec<String> = args.shot.iter().map(u32::to_string).collect();
+            format!("forgot shot {}", ids.join(", "))
+        };
+        draft.learn(&note)
     };
-    save(draft.learn(&note).map_err(at)?, &path, out)
+    save(&path, out, || open(&path), forgotten)
+}
+
+fn forget_class(draft: &mut Draft, class: Option<&str>) -> Result<String> {
+    let forgotten = draft.forget_class(class)?;
+    let of = class.map_or("the background".to_owned(), |c| format!("`{c}`"));
+    if forgotten == 0 {
+        let found = format!("none of {of}");
+        return Err(Error::invalid(
+            "shots to forget",
+            found,
+            "a class with shots",
+        ));
+    }
+    Ok(format!(
+        "forgot {} of {of}",
+        count(forgotten, "shot", "shots")
+    ))
 }
 
 pub(super) fn travel(
@@ -111,6 +162,10 @@ pub(super) fn travel(
 ) -> Result<Done, Stop> {
     let path = in_force(global, args.file)?;
     let saver = Saver::new(&path);
+    // Of a file that is gone, earlier saves may be left.
+    if !saver.history().is_ok_and(|saves| !saves.is_empty()) {
+        require(&path)?;
+    }
     let steps = args.steps as usize;
     if back {
         saver.undo(steps)?

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::args::Global;
+use super::args::{Global, MAX_THREADS, MAX_TOP};
 use crate::error::{Error, Result};
 use crate::store;
 
@@ -66,7 +66,7 @@ pub(super) struct Settings {
 #[derive(Debug, Default)]
 pub(super) struct VerbFlags {
     pub(super) classifier: Option<PathBuf>,
-    pub(super) top: Option<usize>,
+    pub(super) top: Option<u16>,
 }
 
 impl Settings {
@@ -92,18 +92,18 @@ impl Settings {
             ),
             classifier: from(verb.classifier, "EDGECLIP_CLASSIFIER", file.classifier),
             threads: number(
-                global.threads,
+                global.threads.map(usize::from),
                 "EDGECLIP_THREADS",
                 (file.threads, &path),
                 0,
-                256,
+                MAX_THREADS,
             )?,
             top: number(
-                verb.top,
+                verb.top.map(usize::from),
                 "EDGECLIP_TOP",
                 (file.top, &path),
                 DEFAULT_TOP,
-                10_000,
+                MAX_TOP,
             )?,
             config: path,
         })

@@ -5,20 +5,18 @@ use std::path::Path;
 use serde_json::json;
 
 use super::Stop;
-use super::learn::Taken;
 use super::output::{Output, count, printable};
+use super::teach::Taught;
 use crate::classifier::{Change, Classifier};
 use crate::head::Estimate;
 
 /// All that the answer tells.
 pub(super) struct Told<'a> {
-    pub(super) note: &'a str,
-    pub(super) taken: &'a Taken,
+    pub(super) taught: &'a Taught,
     pub(super) before: &'a Classifier,
-    pub(super) after: &'a Classifier,
-    pub(super) new_names: &'a [String],
+    /// `None` where there was nothing new to learn.
+    pub(super) after: Option<&'a Classifier>,
     pub(super) path: &'a Path,
-    pub(super) seconds: f64,
 }
 
 /// How the new photos themselves are answered.
@@ -31,18 +29,27 @@ struct NewPhotos {
 
 impl Told<'_> {
     pub(super) fn show(&self, out: &mut Output) -> Result<(), Stop> {
-        if out.json {
-            out.object(&self.object())
-        } else {
-            self.words(out)
+        match self.after {
+            _ if out.json => out.object(&self.object(self.after.unwrap_or(self.before))),
+            Some(after) => self.words(after, out),
+            None => out.line(&printable(&format!("{}{}", self.taught.note, self.apart()))),
         }
     }
 
-    fn new_photos(&self) -> NewPhotos {
-        let photos = &self.taken.photos;
-        let answers = photos
-            .iter()
-            .filter_map(|p| self.after.held_out_right(p.shot));
+    /// The photos that were not learned, by why.
+    fn apart(&self) -> String {
+        let known = self.taught.known;
+        let counts = [
+            (known, "already known"),
+            (self.taught.skipped.len(), "skipped"),
+        ];
+        let apart = counts.iter().filter(|(n, _)| *n > 0);
+        apart.map(|(n, why)| format!(", {n} {why}")).collect()
+    }
+
+    fn new_photos(&self, after: &Classifier) -> NewPhotos {
+        let photos = &self.taught.photos;
+        let answers = photos.iter().filter_map(|p| after.held_out_right(p.shot));
         let answers: Vec<bool> = answers.collect();
         NewPhotos {
             right_before: photos.iter().filter(|p| p.right_before).count(),
@@ -55,43 +62,93 @@ impl Told<'_> {
         classifier.learned().and_then(|l| l.estimate.as_ref())
     }
 
-    fn object(&self) -> serde_json::Value {
+    fn object(&self, after: &Classifier) -> serde_json::Value {
         let estimate = |c| {
             let found = Self::estimate(c);
             found.map(|e| json!({ "accuracy": e.accuracy, "low": e.low, "high": e.high }))
         };
-        let change = Change::between(self.before, self.after);
-        let new = self.new_photos();
-        let skipped = self.taken.skipped.iter();
+        let change = Change::between(self.before, after);
+        let new = self.new_photos(after);
+        let taught = self.taught;
+        let skipped = taught.skipped.iter();
         let skipped: Vec<_> = skipped
             .map(|(p, e)| json!({ "path": p, "error": e }))
             .collect();
         json!({
-            "classifier": self.path, "done": self.note, "learned": self.taken.photos.len(), "skipped": skipped,
-            "classes": self.after.classes().len(), "new_classes": self.new_names, "shots": self.after.shots().len(),
-            "head": self.after.settings().method.to_string(), "seconds": self.seconds,
-            "before": estimate(self.before), "after": estimate(self.after),
+            "classifier": self.path, "done": taught.note, "learned": taught.photos.len(), "known": taught.known,
+            "skipped": skipped, "classes": after.classes().len(), "new_classes": taught.new_names,
+            "shots": after.shots().len(), "head": after.settings().method.to_string(), "seconds": taught.seconds,
+            "before": estimate(self.before), "after": estimate(after),
             "new_photos": { "right_before": new.right_before, "judged": new.judged, "right_after": new.right_after },
             "old_shots": {
                 "judged": change.judged, "right_before": change.right_before, "right_after": change.right_after,
             },
             "worse": change.is_for_the_worse(),
-            "words": self.after.learned().map_or(&[][..], |l| &l.words),
+            "words": after.learned().map_or(&[][..], |l| &l.words),
         })
     }
 
-    fn words(&self, out: &mut Output) -> Result<(), Stop> {
-        let skipped = match self.taken.skipped.len() {
-            0 => String::new(),
-            n => format!(", {n} skipped"),
-        };
+    fn words(&self, after: &Classifier, out: &mut Output) -> Result<(), Stop> {
+        let taught = self.taught;
         out.line(&printable(&format!(
-            "{}{skipped}, in {:.2} s",
-            self.note, self.seconds
+            "{}{}, in {:.2} s",
+            taught.note,
+            self.apart(),
+            taught.seconds
         )))?;
-        let new = self.new_photos();
-        let learned = self.taken.photos.len();
-        let names: Vec<String> = self
+        if !taught.photos.is_empty() {
+            self.words_on_new(after, out)?;
+        }
+        if let Some(e) = Self::estimate(after) {
+            let was = Self::estimate(self.before).map_or(String::new(), |e| {
+                format!("; was {:.0}%", 100.0 * e.accuracy)
+            });
+            let all = (0..after.classes().len()).all(|at| after.shots_of(at) > 0);
+            let of = if all {
+                "all classes"
+            } else {
+                "the classes shown"
+            };
+            out.line(&format!(
+                "  in all  {:.0}% of new photos of {of} right, by its own estimate ({:.0} to {:.0}%){was}",
+                100.0 * e.accuracy,
+                100.0 * e.low,
+                100.0 * e.high
+            ))?;
+        }
+        let words = after.learned().map_or(&[][..], |l| &l.words);
+        for (i, words) in words.iter().enumerate() {
+            out.line(&format!(
+                "  {}  {words}",
+                if i == 0 { "why   " } else { "      " }
+            ))?;
+        }
+        let change = Change::between(self.before, after);
+        if change.is_for_the_worse() {
+            log::warn!(
+                "{} of {} earlier shots were answered right before, {} now: look with `edgeclip audit`, or take it back with `edgeclip undo`",
+                change.right_before,
+                change.judged,
+                change.right_after
+            );
+        }
+        let (classes, shots) = (after.classes().len(), after.shots().len());
+        let held = format!(
+            "{} and {}",
+            count(classes, "class", "classes"),
+            count(shots, "shot", "shots")
+        );
+        out.line(&format!(
+            "  kept    {held} in {}; `edgeclip undo` takes this back",
+            self.path.display()
+        ))
+    }
+
+    fn words_on_new(&self, after: &Classifier, out: &mut Output) -> Result<(), Stop> {
+        let taught = self.taught;
+        let new = self.new_photos(after);
+        let learned = taught.photos.len();
+        let names: Vec<String> = taught
             .new_names
             .iter()
             .map(|n| format!("`{}`", printable(n)))
@@ -114,49 +171,6 @@ impl Told<'_> {
                 "  now     {} of {judged} answered right, each while left out of learning",
                 new.right_after
             ),
-        })?;
-        if let Some(e) = Self::estimate(self.after) {
-            let was = Self::estimate(self.before).map_or(String::new(), |e| {
-                format!("; was {:.0}%", 100.0 * e.accuracy)
-            });
-            let all = (0..self.after.classes().len()).all(|at| self.after.shots_of(at) > 0);
-            let of = if all {
-                "all classes"
-            } else {
-                "the classes shown"
-            };
-            out.line(&format!(
-                "  in all  {:.0}% of new photos of {of} right, by its own estimate ({:.0} to {:.0}%){was}",
-                100.0 * e.accuracy,
-                100.0 * e.low,
-                100.0 * e.high
-            ))?;
-        }
-        let words = self.after.learned().map_or(&[][..], |l| &l.words);
-        for (i, words) in words.iter().enumerate() {
-            out.line(&format!(
-                "  {}  {words}",
-                if i == 0 { "why   " } else { "      " }
-            ))?;
-        }
-        let change = Change::between(self.before, self.after);
-        if change.is_for_the_worse() {
-            log::warn!(
-                "{} of {} earlier shots were answered right before, {} now: look with `edgeclip audit`, or take it back with `edgeclip undo`",
-                change.right_before,
-                change.judged,
-                change.right_after
-            );
-        }
-        let (classes, shots) = (self.after.classes().len(), self.after.shots().len());
-        let held = format!(
-            "{} and {}",
-            count(classes, "class", "classes"),
-            count(shots, "shot", "shots")
-        );
-        out.line(&format!(
-            "  kept    {held} in {}; `edgeclip undo` takes this back",
-            self.path.display()
-        ))
+        })
     }
 }

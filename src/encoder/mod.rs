@@ -4,8 +4,6 @@
 //! frozen encoder never changes here; what learns stands to the right of it.
 
 #[cfg(feature = "import")]
-mod dequantize;
-#[cfg(feature = "import")]
 pub(crate) mod onnx;
 
 use std::sync::Arc;
@@ -252,9 +250,19 @@ fn plan(bundle: &Bundle, shape: &[usize; 4], threads: usize) -> Result<Arc<Typed
     let Some((EncoderForm::Onnx, bytes)) = bundle.image_encoder()? else {
         return Err(no_encoder());
     };
-    let graph = onnx::Onnx::parse(&bytes)?;
+    onnx_plan(&bytes, shape, Some(bundle.dim()), threads)
+}
+
+#[cfg(feature = "import")]
+fn onnx_plan(
+    bytes: &[u8],
+    shape: &[usize; 4],
+    dim: Option<usize>,
+    threads: usize,
+) -> Result<Arc<TypedSimplePlan>> {
+    let graph = onnx::Onnx::parse(bytes)?;
     let input = the_image_input(&graph, shape)?;
-    let output = the_feature_output(&graph, bundle.dim())?;
+    let output = the_feature_output(&graph, dim)?;
     let shape = shape.map(onnx::Length::Fixed);
     let fed = onnx::Fed {
         name: &input,
@@ -262,6 +270,26 @@ fn plan(bundle: &Bundle, shape: &[usize; 4], threads: usize) -> Result<Arc<Typed
         shape: &shape,
     };
     graph.into_plan(&[fed], &output, threads)
+}
+
+/// Width D of the features that an image encoder gives for pictures of (width, height).
+#[cfg(feature = "import")]
+pub(crate) fn feature_width(onnx: &[u8], (width, height): (u32, u32)) -> Result<usize> {
+    let plan = onnx_plan(onnx, &[1, 3, height as usize, width as usize], None, 1)?;
+    let fact = plan.model().output_fact(0).map_err(|e| run_error(&e))?;
+    let shape = fact.shape.as_concrete();
+    match shape {
+        Some([1, dim]) => Ok(*dim),
+        _ => {
+            let expected =
+                "[1, D]: with `--pool class` or `--pool mean` where each token has a vector";
+            Err(Error::invalid(
+                "shape of the image encoder's output",
+                format!("{:?}", fact.shape),
+                expected,
+            ))
+        }
+    }
 }
 
 #[cfg(not(feature = "import"))]
@@ -288,7 +316,7 @@ fn no_encoder() -> Error {
 fn the_image_input(graph: &onnx::Onnx, shape: &[usize; 4]) -> Result<String> {
     let inputs = graph.inputs();
     let fits = |i: &onnx::Declared| {
-        i.is_f32
+        i.is_f32()
             && i.shape.len() == 4
             && i.shape
                 .iter()
@@ -298,12 +326,11 @@ fn the_image_input(graph: &onnx::Onnx, shape: &[usize; 4]) -> Result<String> {
     match &inputs[..] {
         [one] if fits(one) => Ok(one.name.clone()),
         _ => {
-            let found: Vec<_> = inputs.iter().map(onnx::Declared::words).collect();
             let expected =
                 format!("one f32 input of shape {shape:?} (frames × channels × height × width)");
             Err(Error::invalid(
                 "image encoder inputs",
-                found.join(", "),
+                onnx::Declared::list(&inputs),
                 expected,
             ))
         }
@@ -311,11 +338,13 @@ fn the_image_input(graph: &onnx::Onnx, shape: &[usize; 4]) -> Result<String> {
 }
 
 #[cfg(feature = "import")]
-fn the_feature_output(graph: &onnx::Onnx, dim: usize) -> Result<String> {
+fn the_feature_output(graph: &onnx::Onnx, dim: Option<usize>) -> Result<String> {
     let outputs = graph.outputs();
     let fits = |o: &&onnx::Declared| {
-        o.is_f32
-            && (o.shape.is_empty() || (o.shape.len() == 2 && o.shape[1].is_none_or(|d| d == dim)))
+        o.is_f32()
+            && (o.shape.is_empty()
+                || (o.shape.len() == 2
+                    && o.shape[1].is_none_or(|d| dim.is_none_or(|dim| d == dim))))
     };
     let chosen = outputs
         .iter()
@@ -325,10 +354,14 @@ fn the_feature_output(graph: &onnx::Onnx, dim: usize) -> Result<String> {
             _ => None,
         });
     chosen.filter(fits).map(|o| o.name.clone()).ok_or_else(|| {
-        let found: Vec<_> = outputs.iter().map(onnx::Declared::words).collect();
+        let dim = dim.map_or("?".into(), |d| d.to_string());
         let expected = format!(
             "`image_embeds`, or one output, f32 [?, {dim}]: was it exported without the projection?"
         );
-        Error::invalid("image encoder outputs", found.join(", "), expected)
+        Error::invalid(
+            "image encoder outputs",
+            onnx::Declared::list(&outputs),
+            expected,
+        )
     })
 }

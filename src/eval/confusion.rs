@@ -7,12 +7,38 @@ const PALE: Colour = [150, 150, 150];
 /// Names are cut where they would push the matrix off the page.
 const LONGEST_NAME: usize = 28;
 
+/// Classes of one picture: more could not be told apart.
+const MOST_CLASSES: usize = 60;
+
 /// Draws `counts`, K×K row by row, with `names`; classes stand in the given order.
 ///
-/// Columns bear the numbers that stand before the names. With many classes the cells shrink
-/// and the counts are left out.
+/// Columns bear the numbers that stand before the names. Of more than 60 classes those with the
+/// most confusions are drawn, which the title then says.
 #[must_use]
 pub fn confusion(title: &str, names: &[String], counts: &[usize]) -> Picture {
+    let k = names.len();
+    if k <= MOST_CLASSES {
+        return draw(title, names, counts);
+    }
+    let wrong = |class: usize| -> usize {
+        let others = (0..k).filter(|o| *o != class);
+        others
+            .map(|o| counts[class * k + o] + counts[o * k + class])
+            .sum()
+    };
+    let mut order: Vec<(usize, usize)> = (0..k).map(|class| (wrong(class), class)).collect();
+    order.sort_by_key(|(wrong, class)| (std::cmp::Reverse(*wrong), *class));
+    let mut worst: Vec<usize> = order[..MOST_CLASSES].iter().map(|o| o.1).collect();
+    worst.sort_unstable();
+    let cells = worst
+        .iter()
+        .flat_map(|row| worst.iter().map(move |column| counts[row * k + column]));
+    let names: Vec<String> = worst.iter().map(|i| names[*i].clone()).collect();
+    let title = format!("{title}: the {MOST_CLASSES} of {k} classes confused most");
+    draw(&title, &names, &cells.collect::<Vec<_>>())
+}
+
+fn draw(title: &str, names: &[String], counts: &[usize]) -> Picture {
     let k = names.len();
     let cell = (640 / k.max(1) as i32).clamp(4, 36);
     let labelled = cell >= 14;

@@ -45,6 +45,18 @@ pub struct Cell {
     pub words: Vec<String>,
     /// Seconds of learning, mean over draws.
     pub seconds: f64,
+    /// Right answers and queries of each class, over all draws.
+    pub per_class: Vec<(usize, usize)>,
+}
+
+/// How well the later half of the classes is told from the first half, which alone is learned: areas
+/// under the ROC curve, mean over draws.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenSet {
+    /// By how well known a feature is ([`Learned::knownness`]).
+    pub auroc: f64,
+    /// By the largest probability of the same head.
+    pub max_softmax: f64,
 }
 
 /// Figures of one set of answers: `p` is N×K, `labels` the truth.
@@ -125,7 +137,13 @@ pub fn measure(
     let pooled =
         ndarray::concatenate(ndarray::Axis(0), &parts).expect("all draws have the same classes");
     let (ece, floor) = calibration(&pooled, &labels);
+    let mut per_class = vec![(0, 0); pack.classes.len()];
+    for (own, best) in labels.iter().zip(metrics::best(pooled.view())) {
+        per_class[*own].0 += usize::from(best == *own);
+        per_class[*own].1 += 1;
+    }
     Ok(Cell {
+        per_class,
         shots,
         draws: draws.len(),
         top1: mean(|f| f.top1),
@@ -143,6 +161,48 @@ pub fn measure(
         words,
         seconds: seconds / count,
     })
+}
+
+/// Learns the first half of the classes from each of `draws` and asks for all; none where the head knows no
+/// unknown, or there are fewer than four classes.
+///
+/// # Errors
+/// The head cannot be learned from so few.
+pub fn open_set(pack: &Pack, settings: &Settings, draws: &[Draw]) -> Result<Option<OpenSet>> {
+    let known = pack.classes.len() / 2;
+    if known < 2 {
+        return Ok(None);
+    }
+    let text = pack.text.slice(ndarray::s![..known, ..]);
+    let (mut auroc, mut max_softmax) = (0.0, 0.0);
+    for draw in draws {
+        let rows: Vec<usize> = (0..draw.support.labels.len())
+            .filter(|i| draw.support.labels[*i] < known)
+            .collect();
+        let labels: Vec<usize> = rows.iter().map(|i| draw.support.labels[*i]).collect();
+        let bursts: Vec<u32> = (0..rows.len() as u32).collect();
+        let features = draw.support.features.select(ndarray::Axis(0), &rows);
+        let shots = Shots {
+            features: features.view(),
+            labels: &labels,
+            bursts: &bursts,
+        };
+        let learned = head::learn(&Support::new(shots, text, pack.scale)?, settings, 0)?;
+        let own: Vec<bool> = draw.query.labels.iter().map(|y| *y < known).collect();
+        let scores = learned.head.scores(draw.query.features.view());
+        let (mut by_known, mut by_top) = (Vec::new(), Vec::new());
+        for (row, feature) in scores.rows().into_iter().zip(draw.query.features.rows()) {
+            let (row, feature) = (row.to_vec(), feature.to_vec());
+            let Some(known) = learned.knownness(&feature, &row, known) else {
+                return Ok(None);
+            };
+            by_known.push(known);
+            by_top.push(learned.probabilities(&row).into_iter().fold(0.0, f32::max));
+        }
+        auroc += metrics::auroc(&by_known, &own) / draws.len() as f64;
+        max_softmax += metrics::auroc(&by_top, &own) / draws.len() as f64;
+    }
+    Ok(Some(OpenSet { auroc, max_softmax }))
 }
 
 /// Calibration error of probabilities (N×K), and the floor that a perfect predictor shows.

@@ -16,6 +16,9 @@ use super::sniff::{self, Kind};
 use super::{Frame, blend, check_sides, jpeg, taken};
 use crate::error::{Error, Result};
 
+/// What [`Decode::max_pixels`] bounds, in errors.
+pub(crate) const PIXELS: &str = "pixels of one picture";
+
 /// How files are decoded: the limits they must keep, and what shines through transparent pixels.
 ///
 /// The turn that EXIF asks for is applied. Transparent pixels are laid on the background as
@@ -162,7 +165,7 @@ impl Decode {
     fn check_pixels(&self, (width, height): (u32, u32)) -> Result<()> {
         check_sides(width, height)?;
         let found = u64::from(width) * u64::from(height);
-        within("pixels of one picture", found, self.max_pixels)
+        within(PIXELS, found, self.max_pixels)
     }
 }
 

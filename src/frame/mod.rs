@@ -14,6 +14,8 @@ mod write;
 
 use crate::error::{Error, Result};
 
+#[cfg(feature = "cli")]
+pub(crate) use decode::PIXELS;
 pub use decode::{Decode, Photo};
 
 /// Bytes of one pixel.

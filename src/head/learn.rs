@@ -1,29 +1,22 @@
 //! From shots to a head that knows how sure it is: calibration, an estimate of its own accuracy, and
 //! the threshold below which nothing known is seen. All of it comes from answers to shots left out.
 
-use ndarray::{Array1, Array2, ArrayView1, Axis};
+use ndarray::{Array1, Array2, ArrayView1};
 use serde::{Deserialize, Serialize};
 
-use super::auto;
+use super::folds::held_out_by_folds;
 use super::held_out::HeldOutScores;
 use super::linear::Linear;
 use super::metrics::argmax;
 use super::softmax::softmax;
 use super::unknown::{self, LIKELY, Unknown};
-use super::{
-    ClipAdapter, Estimate, Head, HeldOut, Method, Penalty, Support, Training, nearest_mean,
-};
+use super::{Estimate, Head, HeldOut, Method, Penalty, Support, auto, gate, nearest_mean};
 use crate::error::{Error, Result};
 
 /// Folds of bursts for heads that have no formula for leaving one out.
 const FOLDS: usize = 5;
 /// A score that no class of any photo is below.
 const NEVER: f32 = -1e6;
-/// Classes up to which `auto` tries the bottleneck: beyond, it takes longer than a lesson may.
-const MOST_ADAPTED: usize = 100;
-/// What the bottleneck must gain on shots left out, in nats and in standard deviations.
-const LEAST_GAIN: f64 = 4.0;
-const SURE: f64 = 3.0;
 
 /// How to learn.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -251,7 +244,16 @@ impl Fitted {
         let idle = shots.len() - seen;
         if idle == 0 {
             let mix = Self::auto(support, background)?;
-            return Ok(Self::bottleneck(support, &mix)?.unwrap_or(mix));
+            let answers = mix
+                .held_out
+                .answers(&mix.held_out.probabilities(mix.temperature));
+            let Some(passed) = gate::pass(support, &answers) else {
+                return Ok(mix);
+            };
+            return Ok(Self {
+                temperature: passed.held_out.temperature(),
+                ..Self::plain(passed.method.learn(support)?, passed.held_out, passed.words)
+            });
         }
         // Shots of one class say nothing of how classes differ, and nothing that is left out of them
         // can tell what the others lose: only that class's own weight may move.
@@ -295,50 +297,6 @@ impl Fitted {
         })
     }
 
-    /// CLIP-Adapter, where shots left out say clearly that it is better than the mix; it has 100 times
-    /// the freedom, so a small lead on few shots is no evidence.
-    fn bottleneck(support: &Support<'_>, mix: &Self) -> Result<Option<Self>> {
-        // Beside classes without a name, its folds would judge the named ones alone.
-        let named = (0..support.classes())
-            .filter(|k| support.has_text(*k))
-            .count();
-        let half_named = named > 0 && named < support.classes();
-        if half_named || support.classes() > MOST_ADAPTED {
-            return Ok(None);
-        }
-        let method = Method::ClipAdapter(ClipAdapter {
-            training: Training::Lbfgs { steps: 12 },
-            ..ClipAdapter::default()
-        });
-        let held_out = held_out_by_folds(support, method, 2);
-        let temperature = held_out.temperature();
-        let ours = mix
-            .held_out
-            .answers(&mix.held_out.probabilities(mix.temperature));
-        let theirs = held_out.answers(&held_out.probabilities(temperature));
-        let (mut sum, mut squares, mut count) = (0.0, 0.0, 0.0);
-        for ((ours, theirs), weight) in ours.iter().zip(&theirs).zip(support.weights()) {
-            if let (Some(ours), Some(theirs)) = (ours, theirs) {
-                let gain = f64::from((theirs.p_own.max(1e-6) / ours.p_own.max(1e-6)).ln());
-                sum += weight * gain;
-                squares += weight * gain * gain;
-                count += weight;
-            }
-        }
-        let spread = (squares - sum * sum / count.max(1.0)).max(0.0).sqrt();
-        if sum < LEAST_GAIN || sum < SURE * spread {
-            return Ok(None);
-        }
-        let words = format!(
-            "a bottleneck adapter (CLIP-Adapter) answers shots left out better, by {sum:.1} nats: taken"
-        );
-        let head = method.learn(support)?;
-        Ok(Some(Self {
-            temperature,
-            ..Self::plain(head, held_out, words)
-        }))
-    }
-
     /// Beside names alone a background is no class to choose: it only tells where unknown begins.
     fn of_names(support: &Support<'_>) -> Result<Self> {
         let weights = support.text().mapv(|v| v * support.scale() as f32);
@@ -380,30 +338,4 @@ impl Fitted {
         };
         Ok(Self::plain(head, held_out, words))
     }
-}
-
-/// Scores of each shot by a head that was learned without its fold of bursts.
-fn held_out_by_folds(support: &Support<'_>, method: Method, count: usize) -> HeldOutScores {
-    let folds = support.folds(count);
-    let mut scores = Array2::zeros((support.len(), support.classes()));
-    let mut judged = vec![false; support.len()];
-    for fold in 0..count {
-        let left_out: Vec<usize> = (0..support.len())
-            .filter(|i| folds[*i] == Some(fold))
-            .collect();
-        if left_out.is_empty() {
-            continue;
-        }
-        let rest = support.only(|i| folds[i] != Some(fold));
-        // Without names, a fold may leave nothing to learn from.
-        let Ok(other) = method.learn(&rest) else {
-            continue;
-        };
-        let answers = other.scores(support.features().select(Axis(0), &left_out).view());
-        for (i, answer) in left_out.into_iter().zip(answers.rows()) {
-            scores.row_mut(i).assign(&answer);
-            judged[i] = true;
-        }
-    }
-    HeldOutScores::of_shots(support, scores, judged)
 }

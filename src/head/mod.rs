@@ -11,6 +11,8 @@
 mod auto;
 mod clip_adapter;
 mod exchange;
+mod folds;
+mod gate;
 mod gda;
 mod held_out;
 mod learn;

@@ -93,14 +93,17 @@ pub(super) fn lbfgs(x: &mut [f64], stop: Stop, objective: &mut Objective<'_>) ->
     let mut value = objective(x, &mut gradient);
     let first = norm(&gradient);
     let mut memory: VecDeque<Pair> = VecDeque::with_capacity(MEMORY);
+    // Arrays that are done with: fresh ones of a megabyte each would cost as much as the products.
+    let mut spare: Vec<Vec<f64>> = Vec::new();
+    let mut direction = Vec::new();
     for _ in 0..stop.steps {
         if norm(&gradient) <= stop.gradient * first {
             break;
         }
-        let mut direction = direction(&gradient, &memory);
+        turn(&mut direction, &gradient, &memory);
         if dot(&direction, &gradient) >= 0.0 {
             memory.clear();
-            direction = gradient.iter().map(|g| -g).collect();
+            turn(&mut direction, &gradient, &memory);
         }
         // Before curvature is known, the first try moves by a unit of length at most.
         let first_try = if memory.is_empty() {
@@ -113,19 +116,21 @@ pub(super) fn lbfgs(x: &mut [f64], stop: Stop, objective: &mut Objective<'_>) ->
             value,
             slope: dot(&direction, &gradient),
         };
-        let Some(found) = line_search(&start, &direction, first_try, objective) else {
+        let Some(found) = line_search(&start, &direction, first_try, &mut spare, objective) else {
             break;
         };
-        let pair = Pair::new(x, &gradient, &found);
         let fell = value - found.value;
-        x.copy_from_slice(&found.x);
-        gradient = found.gradient;
         value = found.value;
-        if let Some(pair) = pair {
-            if memory.len() == MEMORY {
-                memory.pop_front();
-            }
+        let pair = Pair::of_step(x, &mut gradient, found);
+        if pair.is_sound() {
             memory.push_back(pair);
+        } else {
+            spare.extend([pair.moved, pair.turned]);
+        }
+        if memory.len() > MEMORY
+            && let Some(oldest) = memory.pop_front()
+        {
+            spare.extend([oldest.moved, oldest.turned]);
         }
         if fell <= stop.fall * value.abs() {
             break;
@@ -142,30 +147,38 @@ struct Pair {
 }
 
 impl Pair {
-    fn new(x: &[f64], gradient: &[f64], found: &Trial) -> Option<Self> {
-        let moved: Vec<f64> = found.x.iter().zip(x).map(|(a, b)| a - b).collect();
-        let turned: Vec<f64> = found
-            .gradient
-            .iter()
-            .zip(gradient)
-            .map(|(a, b)| a - b)
-            .collect();
+    /// Moves `x` and `gradient` on to what was found.
+    fn of_step(x: &mut [f64], gradient: &mut [f64], found: Trial) -> Self {
+        let step = |at: &mut [f64], mut to: Vec<f64>| {
+            for (at, to) in at.iter_mut().zip(&mut to) {
+                let new = *to;
+                *to -= *at;
+                *at = new;
+            }
+            to
+        };
+        let (moved, turned) = (step(x, found.x), step(gradient, found.gradient));
         let curvature = dot(&moved, &turned);
-        (curvature > 1e-14 * norm(&moved) * norm(&turned)).then_some(Self {
+        Self {
             moved,
             turned,
             curvature,
-        })
+        }
+    }
+
+    fn is_sound(&self) -> bool {
+        self.curvature > 1e-14 * norm(&self.moved) * norm(&self.turned)
     }
 }
 
-/// The two loops of algorithm 7.4.
-fn direction(gradient: &[f64], memory: &VecDeque<Pair>) -> Vec<f64> {
-    let mut d: Vec<f64> = gradient.iter().map(|g| -g).collect();
+/// Overwrites `d` with the next direction, by the two loops of algorithm 7.4.
+fn turn(d: &mut Vec<f64>, gradient: &[f64], memory: &VecDeque<Pair>) {
+    d.clear();
+    d.extend(gradient.iter().map(|g| -g));
     let mut shares = Vec::with_capacity(memory.len());
     for pair in memory.iter().rev() {
-        let share = dot(&pair.moved, &d) / pair.curvature;
-        add(&mut d, -share, &pair.turned);
+        let share = dot(&pair.moved, d) / pair.curvature;
+        add(d, -share, &pair.turned);
         shares.push(share);
     }
     if let Some(last) = memory.back() {
@@ -173,10 +186,9 @@ fn direction(gradient: &[f64], memory: &VecDeque<Pair>) -> Vec<f64> {
         d.iter_mut().for_each(|v| *v *= scale);
     }
     for (pair, share) in memory.iter().zip(shares.into_iter().rev()) {
-        let back = dot(&pair.turned, &d) / pair.curvature;
-        add(&mut d, share - back, &pair.moved);
+        let back = dot(&pair.turned, d) / pair.curvature;
+        add(d, share - back, &pair.moved);
     }
-    d
 }
 
 struct Point<'a> {
@@ -197,6 +209,7 @@ fn line_search(
     start: &Point<'_>,
     direction: &[f64],
     first: f64,
+    spare: &mut Vec<Vec<f64>>,
     objective: &mut Objective<'_>,
 ) -> Option<Trial> {
     const TRIALS: usize = 24;
@@ -208,7 +221,7 @@ fn line_search(
     let mut low = (0.0, start.value, start.slope);
     let mut high: Option<(f64, f64)> = None;
     for _ in 0..TRIALS {
-        let trial = try_step(start, direction, step, objective);
+        let trial = try_step(start, direction, step, spare, objective);
         let falls = trial.value <= start.value + ENOUGH_FALL * step * start.slope;
         if !trial.value.is_finite() || !falls || trial.value >= low.1 && low.0 > 0.0 {
             high = Some((step, trial.value));
@@ -249,15 +262,14 @@ fn try_step(
     start: &Point<'_>,
     direction: &[f64],
     step: f64,
+    spare: &mut Vec<Vec<f64>>,
     objective: &mut Objective<'_>,
 ) -> Trial {
-    let x: Vec<f64> = start
-        .x
-        .iter()
-        .zip(direction)
-        .map(|(x, d)| x + step * d)
-        .collect();
-    let mut gradient = vec![0.0; x.len()];
+    let mut x = spare.pop().unwrap_or_default();
+    x.clear();
+    x.extend(start.x.iter().zip(direction).map(|(x, d)| x + step * d));
+    let mut gradient = spare.pop().unwrap_or_default();
+    gradient.resize(x.len(), 0.0);
     let value = objective(&x, &mut gradient);
     let slope = dot(&gradient, direction);
     Trial {

@@ -1,10 +1,22 @@
-//! Making model bundles from what a folder holds: a manifest, ONNX files, a vocabulary.
+//! Making model bundles of what others publish: ONNX files, safetensors, or a folder with a manifest.
 //!
 //! What is imported is opened and run before the bundle is written, so that a bundle that
-//! exists is a bundle that works.
+//! exists is a bundle that works. Every model goes one way: its files are found (`folder`), its
+//! towers brought to one form of ONNX (`onnx`), put together with what the files beside it say, run,
+//! and written.
 
+mod assemble;
+mod folder;
 mod manifest;
 mod npy;
+mod onnx;
+mod options;
+mod preprocessor;
+mod quantize;
+mod sniff;
+mod tokenizer;
+mod towers;
+mod vocabulary;
 
 use std::path::Path;
 
@@ -14,7 +26,10 @@ use crate::error::{Error, Result};
 use crate::store;
 use crate::text::TextEncoder;
 
+pub use assemble::{Imported, import, import_in_memory};
 pub use npy::{read_npy, write_npy};
+pub use options::{Layout, Options, Pixels, Pool};
+pub use quantize::{Quantized, products};
 
 /// Largest file that goes into a bundle, in bytes.
 const MAX_PART_BYTES: u64 = 2 << 30;

@@ -27,7 +27,7 @@ impl Lock {
     /// [`Error::Locked`] when the time is up, and what the system refuses.
     pub(super) fn acquire(target: &Target, wait: Duration) -> Result<Self> {
         let path = target.beside("", ".lock");
-        let file = open(&path).map_err(|e| Error::io(&path, "open the lock file", e))?;
+        let file = open(&path).map_err(|e| Error::making(&path, "open the lock file", e))?;
         let began = Instant::now();
         loop {
             match file.try_lock() {
@@ -55,7 +55,7 @@ fn open(path: &Path) -> io::Result<File> {
         .open(path)
     {
         // Another user made it; a lock needs no more than reading.
-        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => File::open(path),
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => File::open(path).map_err(|_| e),
         other => other,
     }
 }

@@ -24,7 +24,7 @@ mod save;
 mod simulated;
 mod values;
 
-pub use bounded::{read_bounded, read_text_bounded};
+pub use bounded::{Mapped, map_bounded, read_bounded, read_text_bounded};
 pub use builder::Builder;
 pub use envelope::{Envelope, READ_LIMIT, SectionInfo, SectionRef};
 pub use generations::{Generation, Place};

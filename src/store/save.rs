@@ -69,7 +69,7 @@ impl Saver {
     /// is left behind can be had again with [`Saver::redo`] until the next save.
     ///
     /// # Errors
-    /// Fewer whole saves than steps, [`Error::Locked`], and what the system refuses.
+    /// [`Error::NoWay`] where fewer whole saves are kept, [`Error::Locked`], and what the system refuses.
     pub fn undo(&self, steps: usize) -> Result<Stamp> {
         self.locked(|shelf| travel(shelf, self.keep, steps, Row::Earlier))
     }
@@ -196,11 +196,15 @@ pub(super) fn travel(shelf: &Shelf<'_>, keep: usize, steps: usize, row: Row) -> 
     let there = !matches!(current, Ok(None));
     let way = shelf.way(row, current.ok().flatten(), steps)?;
     let Some((&(last, stamp), passed)) = way.split_last().filter(|_| way.len() == steps) else {
-        let expected = match way.len() {
-            0 => "none, for no whole save lies that way".to_owned(),
-            n => format!("1 to {n}, for so many whole saves lie that way"),
-        };
-        return Err(Error::invalid("steps", steps.to_string(), expected).at(&target.path));
+        return Err(Error::NoWay {
+            path: target.path.clone(),
+            way: match row {
+                Row::Earlier => "undo",
+                Row::Undone => "redo",
+            },
+            steps,
+            kept: way.len(),
+        });
     };
     let other = match row {
         Row::Earlier => Row::Undone,
@@ -260,7 +264,7 @@ fn create_temporary<'a>(
         match fs.create(&path, &target.path) {
             Ok(file) => return Ok((path, file)),
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && number < 1000 => number += 1,
-            Err(e) => return Err(Error::io(&target.path, "write beside it", e)),
+            Err(e) => return Err(Error::making(&target.path, "write beside it", e)),
         }
     }
 }

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use tokenizers::Tokenizer;
 use tract_onnx::prelude::*;
 
+use super::labels::Label;
+use super::prompts::fill;
+use super::tokens::{Tokenizer, Tokens};
 use crate::bundle::{Bundle, TextSections};
 use crate::encoder::{
     normalise,
@@ -12,15 +14,19 @@ use crate::encoder::{
 };
 use crate::error::{Error, Result};
 
+const MASK: &str = "attention_mask";
 /// Texts of one run: enough to keep the products busy, little enough for a small board.
 const BATCH: usize = 16;
+
+/// Labels whose texts are in memory at once.
+const LABELS_AT_ONCE: usize = 64;
 
 /// An opened text encoder.
 pub struct TextEncoder {
     plan: Arc<TypedSimplePlan>,
-    takes_mask: bool,
+    /// Names of the inputs, in the order in which the graph takes them.
+    inputs: Vec<String>,
     tokenizer: Tokenizer,
-    max_tokens: usize,
     dim: usize,
     exact: bool,
 }
@@ -32,12 +38,6 @@ impl std::fmt::Debug for TextEncoder {
             .field("exact", &self.exact)
             .finish()
     }
-}
-
-/// Token ids of one text, and which of its tokens the tokenizer did not know.
-struct Tokens {
-    ids: Vec<i64>,
-    known: bool,
 }
 
 impl TextEncoder {
@@ -55,34 +55,10 @@ impl TextEncoder {
     }
 
     fn from_sections(sections: &TextSections, dim: usize) -> Result<Self> {
-        let mut tokenizer = Tokenizer::from_bytes(&sections.tokenizer[..]).map_err(|e| {
-            Error::invalid(
-                "tokenizer",
-                e.to_string(),
-                "a tokenizer.json of the tokenizers library",
-            )
-        })?;
-        tokenizer.with_padding(None);
-        let max_tokens = sections.card.max_tokens as usize;
-        let cut = tokenizers::TruncationParams {
-            max_length: max_tokens,
-            ..Default::default()
-        };
-        tokenizer.with_truncation(Some(cut)).map_err(|e| {
-            Error::invalid(
-                "tokenizer",
-                e.to_string(),
-                "a tokenizer that can cut long texts",
-            )
-        })?;
+        let tokenizer = Tokenizer::open(&sections.tokenizer, sections.card.max_tokens as usize)?;
         let graph = Onnx::parse(&sections.onnx)?;
         let names: Vec<String> = graph.inputs().into_iter().map(|i| i.name).collect();
-        let takes_mask = names.iter().any(|n| n == "attention_mask");
-        if names
-            .iter()
-            .filter(|n| *n != "attention_mask")
-            .ne(["input_ids"])
-        {
+        if names.iter().filter(|n| *n != MASK).ne(["input_ids"]) {
             let expected = "`input_ids` and maybe `attention_mask`";
             return Err(Error::invalid(
                 "text encoder inputs",
@@ -102,7 +78,10 @@ impl TextEncoder {
                 "`text_embeds`",
             ));
         }
-        let shape = [Length::Free("batch"), Length::Free("tokens")];
+        let tokens = tokenizer
+            .fixed()
+            .map_or(Length::Free("tokens"), Length::Fixed);
+        let shape = [Length::Free("batch"), tokens];
         let inputs: Vec<Fed<'_>> = names
             .iter()
             .map(|n| Fed {
@@ -114,9 +93,8 @@ impl TextEncoder {
         let plan = graph.into_plan(&inputs, "text_embeds", 1)?;
         Ok(Self {
             plan,
-            takes_mask,
+            inputs: names,
             tokenizer,
-            max_tokens,
             dim,
             exact: sections.card.exact,
         })
@@ -131,15 +109,16 @@ impl TextEncoder {
     /// Most tokens of a text; what goes beyond is cut.
     #[must_use]
     pub fn max_tokens(&self) -> usize {
-        self.max_tokens
+        self.tokenizer.max_tokens()
     }
 
-    /// Token ids of `text`, as the encoder is fed with them.
+    /// Token ids of `text`, as the encoder is fed with them: padding included, where the
+    /// encoder was made for one length.
     ///
     /// # Errors
     /// The tokenizer refuses the text.
     pub fn token_ids(&self, text: &str) -> Result<Vec<i64>> {
-        Ok(self.tokens(text)?.ids)
+        Ok(self.tokenizer.read(text)?.ids)
     }
 
     /// Whether the tokenizer knows any piece of `text`.
@@ -147,30 +126,12 @@ impl TextEncoder {
     /// # Errors
     /// The tokenizer refuses the text.
     pub fn knows(&self, text: &str) -> Result<bool> {
-        Ok(self.tokens(text)?.known)
-    }
-
-    fn tokens(&self, text: &str) -> Result<Tokens> {
-        let encoding = self.tokenizer.encode(text, true).map_err(|e| {
-            Error::invalid(
-                "text",
-                format!("{text:?}: {e}"),
-                "text that the tokenizer takes",
-            )
-        })?;
-        let special = encoding.get_special_tokens_mask();
-        let known = encoding
-            .get_tokens()
-            .iter()
-            .zip(special)
-            .any(|(t, s)| *s == 0 && t != "[UNK]");
-        Ok(Tokens {
-            ids: encoding.get_ids().iter().map(|i| i64::from(*i)).collect(),
-            known,
-        })
+        Ok(self.tokenizer.read(text)?.known)
     }
 
     /// Unit vectors of `texts`, in order; `progress` hears how many are done.
+    ///
+    /// A run is of few texts, so memory grows by their tokens and vectors alone.
     ///
     /// # Errors
     /// The tokenizer refuses a text, or the graph fails to run.
@@ -179,19 +140,72 @@ impl TextEncoder {
         texts: &[String],
         progress: &mut dyn FnMut(usize),
     ) -> Result<Vec<Vec<f32>>> {
+        let mut cuts = Cuts::default();
+        let vectors = self.encode_counting(texts, &mut cuts, progress)?;
+        cuts.tell(texts.len(), self.max_tokens());
+        Ok(vectors)
+    }
+
+    /// Text weights of `labels`: CLIP's prompt ensemble over `templates`, or over the prompts
+    /// of a label that has its own; `progress` hears how many of how many texts are done.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn weights(
+        &self,
+        labels: &[&Label],
+        templates: &[String],
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Vec<Vec<f32>>> {
+        let count = |label: &Label| match label.prompts() {
+            [] => templates.len(),
+            own => own.len(),
+        };
+        let total = labels.iter().map(|l| count(l)).sum();
+        let (mut cuts, mut before) = (Cuts::default(), 0);
+        let mut weights = Vec::with_capacity(labels.len());
+        for some in labels.chunks(LABELS_AT_ONCE) {
+            let mut texts = Vec::new();
+            for label in some {
+                match label.prompts() {
+                    [] => texts.extend(templates.iter().map(|t| fill(t, label.name()))),
+                    own => texts.extend_from_slice(own),
+                }
+            }
+            let tell = &mut |done| progress(before + done, total);
+            let vectors = self.encode_counting(&texts, &mut cuts, tell)?;
+            before += texts.len();
+            let mut rest = &vectors[..];
+            for label in some {
+                let (own, others) = rest.split_at(count(label));
+                weights.push(mean_direction(own)?);
+                rest = others;
+            }
+        }
+        cuts.tell(total, self.max_tokens());
+        Ok(weights)
+    }
+
+    fn encode_counting(
+        &self,
+        texts: &[String],
+        cuts: &mut Cuts,
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<Vec<Vec<f32>>> {
         let tokens = texts
             .iter()
-            .map(|t| Ok(self.tokens(t)?.ids))
+            .map(|t| self.tokenizer.read(t))
             .collect::<Result<Vec<_>>>()?;
+        cuts.count(texts, &tokens);
         let mut order: Vec<usize> = (0..texts.len()).collect();
-        // Texts of one length share a run, so that none needs padding.
-        order.sort_by_key(|i| tokens[*i].len());
+        // Texts of one length share a run, so that none is padded for another's sake.
+        order.sort_by_key(|i| tokens[*i].ids.len());
         let mut vectors = vec![Vec::new(); texts.len()];
         let mut state = self.plan.spawn().map_err(|e| failed(&e))?;
         let mut done = 0;
-        for same_length in order.chunk_by(|a, b| tokens[*a].len() == tokens[*b].len()) {
+        for same_length in order.chunk_by(|a, b| tokens[*a].ids.len() == tokens[*b].ids.len()) {
             for batch in same_length.chunks(BATCH) {
-                let rows: Vec<&[i64]> = batch.iter().map(|i| &tokens[*i][..]).collect();
+                let rows: Vec<&Tokens> = batch.iter().map(|i| &tokens[*i]).collect();
                 for (i, v) in batch.iter().zip(self.run(&mut state, &rows)?) {
                     vectors[*i] = v;
                 }
@@ -202,18 +216,25 @@ impl TextEncoder {
         Ok(vectors)
     }
 
-    fn run(&self, state: &mut TypedSimpleState, rows: &[&[i64]]) -> Result<Vec<Vec<f32>>> {
-        let shape = [rows.len(), rows[0].len()];
-        let ids = Tensor::from_shape(&shape, &rows.concat()).map_err(|e| failed(&e))?;
-        let mut inputs = tvec!(ids.into_tvalue());
-        if self.takes_mask {
-            let ones = vec![1i64; shape[0] * shape[1]];
-            inputs.push(
-                Tensor::from_shape(&shape, &ones)
-                    .map_err(|e| failed(&e))?
-                    .into_tvalue(),
-            );
-        }
+    fn run(&self, state: &mut TypedSimpleState, rows: &[&Tokens]) -> Result<Vec<Vec<f32>>> {
+        let shape = [rows.len(), rows[0].ids.len()];
+        let input = |name: &String| {
+            let of = |t: &&Tokens| {
+                if name == MASK {
+                    t.mask.clone()
+                } else {
+                    t.ids.clone()
+                }
+            };
+            let values: Vec<i64> = rows.iter().flat_map(of).collect();
+            Tensor::from_shape(&shape, &values).map(IntoTValue::into_tvalue)
+        };
+        let inputs = self
+            .inputs
+            .iter()
+            .map(input)
+            .collect::<TractResult<TVec<_>>>();
+        let inputs = inputs.map_err(|e| failed(&e))?;
         let outputs = state.run(inputs).map_err(|e| failed(&e))?;
         let view = outputs[0].try_as_plain_ram().map_err(|e| failed(&e))?;
         let values = view.as_slice::<f32>().map_err(|e| failed(&e))?;
@@ -234,6 +255,41 @@ impl TextEncoder {
             })
             .collect()
     }
+}
+
+/// Texts that lost their end, gathered so that they are told of once.
+#[derive(Default)]
+struct Cuts {
+    found: usize,
+    first: Option<String>,
+}
+
+impl Cuts {
+    fn count(&mut self, texts: &[String], tokens: &[Tokens]) {
+        for (text, _) in texts.iter().zip(tokens).filter(|(_, t)| t.cut) {
+            self.found += 1;
+            self.first.get_or_insert_with(|| text.clone());
+        }
+    }
+
+    fn tell(&self, of: usize, max_tokens: usize) {
+        if let Some(first) = &self.first {
+            log::warn!(
+                "{} of {of} texts are longer than {max_tokens} tokens and lose their end: {first:?}",
+                self.found
+            );
+        }
+    }
+}
+
+/// CLIP's prompt ensemble: the mean of unit vectors, brought to unit length again.
+fn mean_direction(vectors: &[Vec<f32>]) -> Result<Vec<f32>> {
+    let mut mean = vec![0.0; vectors.first().map_or(0, Vec::len)];
+    for v in vectors {
+        mean.iter_mut().zip(v).for_each(|(m, v)| *m += v);
+    }
+    normalise(&mut mean)?;
+    Ok(mean)
 }
 
 fn failed(e: &TractError) -> Error {

@@ -9,9 +9,11 @@ mod encoder;
 mod labels;
 #[cfg(feature = "import")]
 mod prompts;
+#[cfg(feature = "import")]
+mod tokens;
 mod vocabulary;
 
-use ndarray::Array2;
+use ndarray::{Array2, Axis};
 
 #[cfg(feature = "import")]
 pub use encoder::TextEncoder;
@@ -20,7 +22,11 @@ pub use labels::{
 };
 #[cfg(feature = "import")]
 pub use prompts::{Prompts, fill};
+#[cfg(feature = "import")]
+pub(crate) use tokens::Tokenizer;
 pub use vocabulary::Vocabulary;
+#[cfg(feature = "import")]
+pub(crate) use vocabulary::key;
 
 use crate::bundle::{Bundle, FeatureSpace};
 use crate::error::{Error, Result};
@@ -47,6 +53,22 @@ pub struct TextWeights {
     pub origins: Vec<Origin>,
     /// The space that the rows belong to.
     pub feature_space: FeatureSpace,
+}
+
+impl TextWeights {
+    /// Those of the labels that `keep` says yes to.
+    #[must_use]
+    pub fn only(&self, keep: impl Fn(&Label) -> bool) -> Self {
+        let kept: Vec<usize> = (0..self.labels.len())
+            .filter(|at| keep(&self.labels[*at]))
+            .collect();
+        Self {
+            labels: kept.iter().map(|at| self.labels[*at].clone()).collect(),
+            weights: self.weights.select(Axis(0), &kept),
+            origins: kept.iter().map(|at| self.origins[*at].clone()).collect(),
+            feature_space: self.feature_space,
+        }
+    }
 }
 
 /// Everything that can turn names into weights of one feature space.
@@ -213,37 +235,26 @@ impl TextTower {
             .encoder
             .as_ref()
             .ok_or_else(|| self.unknown(first.name()))?;
-        let mut texts = Vec::new();
         for label in labels {
             if !encoder.is_exact() && label.prompts().is_empty() && !encoder.knows(label.name())? {
                 return Err(self.unknown(label.name()));
             }
-            match label.prompts() {
-                [] => texts.extend(templates.iter().map(|t| fill(t, label.name()))),
-                own => texts.extend_from_slice(own),
-            }
         }
-        let total = texts.len();
-        let vectors = encoder.encode(&texts, &mut |done| progress(done, total))?;
-        let mut at = 0;
-        labels
-            .iter()
-            .map(|label| {
-                let count = if label.prompts().is_empty() {
-                    templates.len()
-                } else {
-                    label.prompts().len()
-                };
-                let vector = mean_direction(&vectors[at..at + count])?;
-                at += count;
-                let origin = if encoder.is_exact() {
-                    Origin::Encoded
-                } else {
-                    self.estimated(&vector)
-                };
-                Ok((vector, origin))
+        let vectors = encoder.weights(labels, templates, progress)?;
+        let origin = |vector: &[f32]| {
+            if encoder.is_exact() {
+                Origin::Encoded
+            } else {
+                self.estimated(vector)
+            }
+        };
+        Ok(vectors
+            .into_iter()
+            .map(|v| {
+                let from = origin(&v);
+                (v, from)
             })
-            .collect()
+            .collect())
     }
 
     #[cfg(feature = "import")]
@@ -264,15 +275,4 @@ impl TextTower {
             }
         }
     }
-}
-
-/// CLIP's prompt ensemble: the mean of unit vectors, brought to unit length again.
-#[cfg(feature = "import")]
-fn mean_direction(vectors: &[Vec<f32>]) -> Result<Vec<f32>> {
-    let mut mean = vec![0.0; vectors.first().map_or(0, Vec::len)];
-    for v in vectors {
-        mean.iter_mut().zip(v).for_each(|(m, v)| *m += v);
-    }
-    crate::encoder::normalise(&mut mean)?;
-    Ok(mean)
 }

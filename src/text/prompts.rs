@@ -24,6 +24,18 @@ struct Set {
 }
 
 impl Prompts {
+    /// The names of the sets that edgeclip ships.
+    pub const NAMES: [&'static str; 8] = [
+        "plain",
+        "general",
+        "pets",
+        "food",
+        "texture",
+        "flower",
+        "workbench",
+        "scene",
+    ];
+
     /// The sets that edgeclip ships (configs/prompts.toml).
     #[must_use]
     pub fn shipped() -> Self {
@@ -105,6 +117,9 @@ mod tests {
         let prompts = Prompts::shipped();
         assert_eq!(prompts.set("plain").unwrap(), ["{}"]);
         assert!(prompts.set("general").unwrap().len() >= 7);
+        let mut names = Prompts::NAMES;
+        names.sort_unstable();
+        assert!(prompts.list().map(|(name, _)| name).eq(names));
         assert_eq!(fill("a photo of a {}.", "mug"), "a photo of a mug.");
     }
 

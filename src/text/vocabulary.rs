@@ -159,7 +159,7 @@ impl Vocabulary {
 }
 
 /// Letters and digits in lower case: `T-Shirt`, `t shirt` and `tshirt` are one.
-fn key(name: &str) -> String {
+pub(crate) fn key(name: &str) -> String {
     name.chars()
         .filter(|c| c.is_alphanumeric())
         .flat_map(char::to_lowercase)

@@ -26,6 +26,71 @@ fn unreadable_photos_are_named_counted_and_skipped() {
 }
 
 #[test]
+fn a_missing_photo_does_not_stop_the_others() {
+    let bench = Bench::new();
+    let cat = photo("cat.jpg");
+    let run = bench.run(["classify", &cat, "gone.jpg", "--labels", "cat, dog"]);
+    assert_eq!(run.status, 1);
+    assert_eq!(run.out.lines().count(), 2, "{}", run.out);
+    let said = run.err.contains("gone.jpg") && run.err.contains("1 of 2 photos");
+    assert!(said, "{}", run.err);
+    let run = bench.run(["embed", "gone.jpg", &cat]);
+    assert_eq!((run.status, run.json().len()), (1, 2));
+    let run = bench.run(["learn", "cat", &cat, "gone.jpg"]);
+    assert_eq!(run.status, 1);
+    assert!(run.out.contains("learned 1 photo of `cat`, 1 skipped"));
+    assert!(run.err.contains("gone.jpg"), "{}", run.err);
+}
+
+#[cfg(unix)]
+#[test]
+fn links_in_a_circle_bring_no_photo_twice() {
+    let bench = Bench::new();
+    for (class, name) in [("cat", "cat.jpg"), ("rocket", "rocket.jpg")] {
+        let bytes = std::fs::read(photo(name)).unwrap();
+        bench.write(&format!("things/{class}/{name}"), bytes);
+    }
+    let link = |to: &str, from: &str| std::os::unix::fs::symlink(to, bench.path(from)).unwrap();
+    link(".", "things/cat/here");
+    link("..", "things/cat/up");
+    link("../rocket", "things/cat/other");
+    let run = bench.run(["classify", "things", "--labels", "cat, rocket", "--json"]);
+    assert_eq!(run.ok().json().len(), 2);
+    let run = bench.run(["learn", "--from", "things"]).ok();
+    assert!(
+        run.out.contains("learned 2 photos of 2 classes"),
+        "{}",
+        run.out
+    );
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_folder_that_cannot_be_written_is_named_as_such() {
+    // Nobody may make files there, root neither.
+    let run = Bench::new().run(["classes", "add", "cat", "--classifier", "/sys/a.ecclass"]);
+    assert_eq!(run.status, 1);
+    for words in ["/sys: cannot write into this folder", "--classifier"] {
+        assert!(run.err.contains(words), "{words}: {}", run.err);
+    }
+}
+
+#[test]
+fn a_picture_too_large_hears_of_the_flag() {
+    let bench = Bench::new();
+    let mut bmp = b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0".to_vec();
+    for number in [2000_u32, 1001, 1 | 24 << 16, 0, 0, 0, 0, 0, 0] {
+        bmp.extend(number.to_le_bytes());
+    }
+    bench.write("large.bmp", bmp);
+    let one = ["--labels", "cat", "--max-megapixels", "1"];
+    let run = bench.run(["classify", "large.bmp"].iter().chain(&one));
+    assert_eq!(run.status, 1);
+    let words = "found 2002000, expected at most 1000000: allow more with --max-megapixels 3";
+    assert!(run.err.contains(words), "{}", run.err);
+}
+
+#[test]
 fn missing_things_are_named() {
     let bench = Bench::new();
     let run = bench.run(["classify", "nothing.jpg", "--labels", "cat"]);
@@ -144,7 +209,7 @@ fn hostile_names_cannot_steer_the_terminal() {
     assert!(!run.out.contains('\u{1b}'), "{:?}", run.out);
     let run = bench.run(["classify", &photo("cat.jpg"), "--labels", "c\u{1b}[2Jat"]);
     assert!(
-        run.status == 1 && !run.err.contains('\u{1b}'),
+        run.status == 2 && !run.err.contains('\u{1b}'),
         "{:?}",
         run.err
     );

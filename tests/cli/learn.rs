@@ -47,6 +47,21 @@ fn a_class_is_learned_used_and_undone() {
         undone.contains("learned 1 photo of `cup of coffee`"),
         "{undone}"
     );
+    let nowhere = Bench::new().run(["undo"]);
+    assert!(nowhere.err.contains("no such file"), "{}", nowhere.err);
+    for (steps, words) in [
+        (
+            &["undo", "5"],
+            "cannot undo 5 times: only 1 earlier state is kept",
+        ),
+        (
+            &["redo", "2"],
+            "cannot redo 2 times: only 1 undone state is kept",
+        ),
+    ] {
+        let run = bench.run(steps);
+        assert!(run.status == 1 && run.err.contains(words), "{}", run.err);
+    }
     assert_ne!(best(&bench, "galaxies.jpg").0, "my blue galaxy");
     bench.run(["redo"]).ok();
     assert_eq!(best(&bench, "galaxies.jpg").0, "my blue galaxy");
@@ -130,13 +145,80 @@ fn a_photo_is_never_learned_twice() {
     assert_eq!(again.status, 1);
     assert!(
         again.err.contains("shot 0 of `cup of coffee` already")
+            && again.err.contains("edgeclip classes move 0 --to \"cat\"")
             && again.err.contains("forget --shot 0"),
         "{}",
         again.err
     );
-    let twice = bench.run(["learn", "cat", &photo("cat.jpg"), &photo("cat.jpg")]);
-    assert_eq!(twice.status, 1);
-    assert!(twice.out.contains("learned 1 photo"), "{}", twice.out);
+    let twice = [&photo("cat.jpg"), &photo("cat.jpg")];
+    let twice = bench.run(["learn", "cat", twice[0], twice[1]]).ok().out;
+    assert!(
+        twice.contains("learned 1 photo of `cat`, 1 already known, in"),
+        "{twice}"
+    );
+}
+
+#[test]
+fn a_lesson_again_learns_what_is_new_and_is_no_failure() {
+    let bench = Bench::new();
+    for (class, name) in [("cat", "cat.jpg"), ("rocket", "rocket.jpg")] {
+        let bytes = std::fs::read(photo(name)).unwrap();
+        bench.write(&format!("things/{class}/{name}"), bytes);
+    }
+    let lesson = ["learn", "--from", "things", "--views", "2"];
+    bench.run(lesson).ok();
+    let again = bench.run(lesson).ok();
+    assert_eq!(again.out, "nothing new to learn, 2 already known\n");
+    assert_eq!(again.err, "");
+    let history = |bench: &Bench| bench.run(["history", "--json"]).ok().json().len();
+    assert_eq!(history(&bench), 1, "nothing was saved");
+    let told = bench.run([&lesson[..], &["--json"]].concat()).ok().json();
+    assert_eq!(
+        (&told[0]["learned"], &told[0]["known"]),
+        (&0.into(), &2.into())
+    );
+
+    let bytes = std::fs::read(photo("galaxies.jpg")).unwrap();
+    bench.write("things/rocket/new.jpg", bytes);
+    let more = bench.run(lesson).ok().out;
+    assert!(
+        more.contains("learned 1 photo of 2 classes, 2 already known"),
+        "{more}"
+    );
+    let head = bench
+        .run([&lesson[..], &["--head", "gda"]].concat())
+        .ok()
+        .out;
+    assert!(
+        head.contains("learned the same photos by head gda"),
+        "{head}"
+    );
+    assert_eq!(history(&bench), 3);
+}
+
+#[test]
+fn lessons_at_once_are_all_learned() {
+    let bench = Bench::new();
+    let lessons = [
+        ("cat", "cat.jpg"),
+        ("rocket", "rocket.jpg"),
+        ("starry sky", "galaxies.jpg"),
+        ("cup of coffee", "coffee.jpg"),
+    ];
+    let children = lessons.map(|(class, name)| {
+        let mut program = bench.program();
+        program
+            .args(["learn", class, &photo(name), "--threads", "1"])
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped());
+        program.spawn().unwrap()
+    });
+    for child in children {
+        super::finish(child.wait_with_output().unwrap()).ok();
+    }
+    let shots = ["classes", "list", "--shots", "--json"];
+    assert_eq!(bench.run(shots).ok().json().len(), 4);
+    assert_eq!(bench.run(["history", "--json"]).ok().json().len(), 4);
 }
 
 #[test]
@@ -282,6 +364,9 @@ fn audit_speaks_in_words_json_and_pictures() {
         .run(["learn", "cat", &photo("cat.jpg"), "--views", "2"])
         .ok();
     let run = bench.run(["audit", "--picture", "confusion.png"]).ok();
+    assert_eq!(run.err, "confusion matrix in confusion.png\n");
+    let quiet = bench.run(["audit", "--picture", "confusion.png", "--quiet"]);
+    assert_eq!(quiet.ok().err, "");
     for word in [
         "class",
         "cup of coffee",
@@ -310,6 +395,32 @@ fn audit_speaks_in_words_json_and_pictures() {
         "{}",
         none.err
     );
+}
+
+#[test]
+fn audit_speaks_of_photos_not_of_their_views() {
+    let bench = Bench::new();
+    let mut again = std::fs::read(photo("cat.jpg")).unwrap();
+    again.push(0);
+    bench.write("again.jpg", again);
+    for (class, name) in [
+        ("cat", photo("cat.jpg")),
+        ("rocket", photo("rocket.jpg")),
+        ("dog", "again.jpg".into()),
+    ] {
+        bench.run(["learn", class, &name, "--views", "4"]).ok();
+    }
+    let photos = [photo("cameraman.png"), photo("galaxies.jpg")];
+    bench
+        .run(["learn", "--background", &photos[0], &photos[1]])
+        .ok();
+    let told = bench.run(["audit"]).ok().out;
+    assert_eq!(told.matches("again.jpg,").count(), 1, "{told}");
+    let twins = "shots 0 1 2 3 (`cat`) and shots 8 9 10 11 (`dog`) show the same";
+    assert!(told.contains(twins), "{told}");
+    assert!(!told.contains("`background`, from other sides"), "{told}");
+    let advice = told.split("What to do next").nth(1).unwrap();
+    assert!(!advice.contains("background"), "{advice}");
 }
 
 #[test]
@@ -500,4 +611,54 @@ fn features_of_a_pack_are_measured_and_drawn() {
         "{}",
         wrong.err
     );
+}
+
+#[test]
+fn eval_tells_what_it_measured_and_refuses_pictures_of_no_kind_first() {
+    let bench = taught();
+    let coins = repository("examples/lesson/learn/old_coin");
+    bench.run(["learn", "old coin", &coins]).ok();
+    let run = bench
+        .run(["eval", &repository("examples/lesson/rest"), "--json"])
+        .ok();
+    assert!(run.err.contains("things of no class"), "{}", run.err);
+    let told = run.json();
+    assert_eq!(told[0]["head"], "auto");
+    assert!(told[0]["shots"].as_u64().unwrap() > 1);
+    for flag in ["--plot", "--picture"] {
+        let run = bench.run(["eval", "no such folder", "--shots", "1", flag, "x.pdf"]);
+        assert_eq!(run.status, 2, "{}", run.err);
+        assert!(run.err.contains(".svg"), "{}", run.err);
+    }
+    let Some(data) = std::env::var_os("EDGECLIP_DATA") else {
+        eprintln!("skipped: EDGECLIP_DATA names no folder of feature packs");
+        return;
+    };
+    let pack = std::path::Path::new(&data).join("features/food9.safetensors");
+    let pack = pack.to_str().unwrap();
+    let cell = &bench
+        .run([
+            "eval",
+            "--features",
+            pack,
+            "--shots",
+            "4",
+            "--open-set",
+            "--json",
+        ])
+        .ok()
+        .json()[0];
+    let (own, top) = (
+        cell["auroc"].as_f64().unwrap(),
+        cell["auroc_max_softmax"].as_f64().unwrap(),
+    );
+    assert!(own > top && own < 1.0, "{own} {top}");
+    let classes = cell["per_class"].as_array().unwrap();
+    let sum = |key: &str| {
+        classes
+            .iter()
+            .map(|c| c[key].as_f64().unwrap())
+            .sum::<f64>()
+    };
+    assert!((sum("right") / sum("asked") - cell["top1"].as_f64().unwrap()).abs() < 1e-9);
 }

@@ -32,9 +32,32 @@ fn wrong_usage_exits_with_two() {
         &["classify"],
         &["classify", "x.jpg", "--top", "many"],
         &["bench", "--size", "9"],
+        &["classify", "x.jpg", "--labels", ""],
+        &["classify", "x.jpg", "--labels", "cat, Cat"],
+        &["classify", "x.jpg", "--threads", "1000"],
+        &["embed", "--labels", "cat", "--prompts", "pet"],
+        &["classes", "add", ""],
+        &["learn", "cat", "x.jpg", "--head", "tipf"],
+        &["learn", "cat", "x.jpg", "--alpha", "2"],
+        &["learn", "cat", "x.jpg", "--head", "gda", "--alpha", "0.2"],
+        &["learn", "cat", "x.jpg", "--false-accept", "1.5"],
+        &["eval", "x", "--shots", "1", "--head", "auto,gad"],
     ] {
-        assert_eq!(bench.run(args).status, 2, "{args:?}");
+        let run = bench.run(args);
+        assert_eq!(run.status, 2, "{args:?}: {}", run.err);
+        assert!(!run.err.contains("x.jpg"), "{args:?}: {}", run.err);
     }
+}
+
+#[test]
+fn a_misspelt_head_or_prompt_set_hears_a_like_one() {
+    let bench = Bench::new();
+    let head = bench.run(["learn", "cat", "x.jpg", "--head", "tipf"]).err;
+    assert!(head.contains("'tip-f'"), "{head}");
+    let set = bench
+        .run(["classify", "x.jpg", "--labels", "cat", "--prompts", "pet"])
+        .err;
+    assert!(set.contains("'pets'"), "{set}");
 }
 
 #[test]
@@ -45,6 +68,15 @@ fn man_page_and_completions_name_the_verbs() {
         man.contains(".TH edgeclip") && man.contains("classify"),
         "{man}"
     );
+    for heading in [
+        ".SH \"edgeclip learn\"",
+        ".SH \"edgeclip classes add\"",
+        ".SS LEARNING",
+        "Exit status",
+    ] {
+        assert_eq!(man.matches(heading).count(), 1, "{heading}: {man}");
+    }
+    assert_eq!(man.matches(".SH SYNOPSIS").count(), 1);
     for shell in ["bash", "zsh", "fish"] {
         assert!(
             bench
@@ -54,6 +86,10 @@ fn man_page_and_completions_name_the_verbs() {
                 .contains("classify"),
             "{shell}"
         );
+    }
+    let bash = bench.run(["completions", "bash"]).ok().out;
+    for values in ["auto zero-shot", "plain general"] {
+        assert!(bash.contains(values), "{values}");
     }
 }
 
@@ -76,6 +112,26 @@ fn guessed_names_are_said_and_quiet_is_quiet() {
     assert_eq!(run.err, "");
     let run = bench.run(args.into_iter().chain(["-v"])).ok();
     assert!(run.err.contains("starter"), "{}", run.err);
+    let run = bench.run(args.into_iter().chain(["-vv"])).ok();
+    assert!(run.err.contains("starter"), "{}", run.err);
+    assert!(!run.err.contains("tract"), "{}", run.err);
+}
+
+#[test]
+fn a_long_name_is_cut_in_tables_and_whole_in_json() {
+    let bench = Bench::new();
+    let long = "cat ".repeat(40);
+    let long = long.trim();
+    let labels = format!("{long}, dog, rocket");
+    let args = ["classify", &photo("cat.jpg"), "--labels", &labels];
+    let table = bench.run(args).ok().out;
+    let width = table.lines().map(|l| l.chars().count()).max().unwrap();
+    assert!(width < 240 && table.contains('…'), "{table}");
+    let json = bench.run(args.into_iter().chain(["--json"])).ok().out;
+    assert!(json.contains(long), "{json}");
+    bench.run(["classes", "add", long, "dog"]).ok();
+    let list = bench.run(["classes", "list"]).ok().out;
+    assert!(list.lines().all(|l| l.chars().count() < 60), "{list}");
 }
 
 #[test]

@@ -4,7 +4,6 @@ The small byte-pair vocabulary is learned here from a few lines, the same on eve
 """
 import gzip
 import json
-import math
 from collections import Counter
 from functools import lru_cache
 from pathlib import Path
@@ -101,6 +100,8 @@ def unigram(vocab):
     pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
     words = Counter(CORPUS)
     total = sum(words.values())
+    import math  # noqa: PLC0415
+
     pieces += [("▁" + w, math.log(n / total)) for w, n in sorted(words.items(), key=lambda x: (-x[1], x[0]))]
     pieces += [(c, -9.0 - i / 100) for i, c in enumerate("▁abcdefghijklmnopqrstuvwxyz0123456789äöüéèñ")]
     pieces += [(f"<extra_{i}>", -20.0 - i / 100) for i in range(vocab - len(pieces))]

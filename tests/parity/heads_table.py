@@ -2,7 +2,8 @@
 
 Runs `edgeclip eval` on every pack below EDGECLIP_DATA/features and prints, for each cell of
 reference.json, our top-1 in percent and how far it is from the reference; clip-adapter is the mean
-of five seeds. Without heads: all that the reference knows, and auto.
+of five seeds. Without heads: all that the reference knows, and auto. Exit status 1 if a head is off by
+more than half a point (clip-adapter: one), or auto misses one of its bounds.
 """
 
 import json
@@ -40,6 +41,7 @@ def named(program, packs, reference, heads):
             row.append(f"{ours:14.2f} ({off:+.2f})")
         print(f"{cell:18}" + "".join(f"{text:>22}" for text in row), flush=True)
     print("largest difference" + "".join(f"{worst[head]:22.2f}" for head in heads))
+    return [f"{head} is off by {off:.2f}" for head, off in worst.items() if off > (1.0 if head == "clip-adapter" else 0.5)]
 
 
 def auto(program, packs, reference):
@@ -67,6 +69,14 @@ def auto(program, packs, reference):
     print(f"furthest below the best: {worst[1]:.2f} at 1 shot, {worst[2]:.2f} at more")
     print(f"from 4 shots on: own estimate off by {sum(errors) / len(errors):.2f} in the mean, "
           f"ECE {sum(calibration) / len(calibration):.2f} in the mean, {max(calibration):.2f} at most")
+    bounds = {
+        "auto is below the mean of the best": ours_sum >= best_sum,
+        "auto is more than 1.5 below the best at one shot": worst[1] >= -1.5,
+        "auto is more than 1.0 below the best at more shots": worst[2] >= -1.0,
+        "its own estimate is off by more than 4 points": sum(errors) <= 4 * len(errors),
+        "ECE is above 2.5 in the mean or 4 anywhere": sum(calibration) <= 2.5 * len(calibration) and max(calibration) <= 4,
+    }
+    return [words for words, holds in bounds.items() if not holds]
 
 
 def main():
@@ -75,10 +85,11 @@ def main():
     packs = {path.stem: path for path in folder.glob("*.safetensors")}
     reference = json.loads((folder / "reference.json").read_text())
     heads = sys.argv[2:] or [*HEADS, "auto"]
-    if "auto" in heads:
-        auto(program, packs, reference)
+    missed = auto(program, packs, reference) if "auto" in heads else []
     if rest := [head for head in heads if head != "auto"]:
-        named(program, packs, reference, rest)
+        missed += named(program, packs, reference, rest)
+    if missed:
+        sys.exit("; ".join(missed))
 
 
 if __name__ == "__main__":

@@ -271,7 +271,7 @@ fn history_lists_undo_goes_back_and_redo_returns() {
     );
     let e = saver.redo(1).unwrap_err().to_string();
     assert!(
-        e.ends_with("steps: found 1, expected none, for no whole save lies that way"),
+        e.ends_with("nothing to redo: no undone state is kept"),
         "{e}"
     );
 }

@@ -10,12 +10,8 @@ use std::collections::HashMap;
 
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
 
+use super::tensor::{I8, U8, float_tensor, floats, integers, scalar};
 use crate::error::{Error, Result};
-
-const F32: i32 = 1;
-const U8: i32 = 2;
-const I8: i32 = 3;
-const I32: i32 = 6;
 
 /// Rewrites `graph` in place; a graph without quantization stays as it is.
 ///
@@ -176,72 +172,6 @@ impl Grid {
         let (s, z) = (self.scale[0], self.zero[0]);
         Ok((s * (low - z) as f32, s * (high - z) as f32))
     }
-}
-
-fn floats(t: &TensorProto) -> Result<Vec<f32>> {
-    if t.data_type != F32 {
-        let found = format!("`{}` of element type {}", t.name, t.data_type);
-        return Err(Error::invalid("quantization scale", found, "f32"));
-    }
-    Ok(if t.raw_data.is_empty() {
-        t.float_data.clone()
-    } else {
-        t.raw_data
-            .chunks_exact(4)
-            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-            .collect()
-    })
-}
-
-fn integers(t: &TensorProto) -> Result<Vec<i64>> {
-    let raw = &t.raw_data;
-    let values: Vec<i64> = match t.data_type {
-        _ if raw.is_empty() => t.int32_data.iter().map(|v| i64::from(*v)).collect(),
-        U8 => raw.iter().map(|v| i64::from(*v)).collect(),
-        I8 => raw.iter().map(|v| i64::from(v.cast_signed())).collect(),
-        I32 => raw
-            .chunks_exact(4)
-            .map(|b| i64::from(i32::from_le_bytes([b[0], b[1], b[2], b[3]])))
-            .collect(),
-        other => {
-            let found = format!("`{}` of element type {other}", t.name);
-            return Err(Error::invalid(
-                "quantized tensor",
-                found,
-                "int8, uint8 or int32",
-            ));
-        }
-    };
-    let expected = t.dims.iter().try_fold(1i64, |n, d| n.checked_mul(*d));
-    if expected != i64::try_from(values.len()).ok() {
-        let found = format!(
-            "{} values in `{}` of shape {:?}",
-            values.len(),
-            t.name,
-            t.dims
-        );
-        return Err(Error::invalid(
-            "quantized tensor",
-            found,
-            "as many values as the shape says",
-        ));
-    }
-    Ok(values)
-}
-
-fn float_tensor(name: &str, dims: Vec<i64>, values: impl Iterator<Item = f32>) -> TensorProto {
-    let raw_data = values.flat_map(f32::to_le_bytes).collect();
-    TensorProto {
-        name: name.into(),
-        dims,
-        data_type: F32,
-        raw_data,
-        ..Default::default()
-    }
-}
-
-fn scalar(name: &str, value: f32) -> TensorProto {
-    float_tensor(name, Vec::new(), [value].into_iter())
 }
 
 fn clamp(input: &str, output: &str) -> NodeProto {

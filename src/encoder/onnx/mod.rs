@@ -1,10 +1,14 @@
 //! ONNX bytes to a tract model, with what we demand of any file checked first:
 //! it parses, it stands alone, and its inputs and outputs are what the caller expects.
 
+mod dequantize;
+pub(crate) mod fake_quantize;
+pub(crate) mod tensor;
+pub(crate) mod widen;
+
 use tract_onnx::pb::{ModelProto, TensorProto, ValueInfoProto, tensor_shape_proto, type_proto};
 use tract_onnx::prelude::*;
 
-use super::dequantize;
 use crate::error::{Error, Result};
 
 /// A parsed ONNX file whose quantization of activations has been taken out.
@@ -16,7 +20,8 @@ pub(crate) struct Onnx {
 /// One declared input or output: name, element type and shape as the file states them.
 pub(crate) struct Declared {
     pub(crate) name: String,
-    pub(crate) is_f32: bool,
+    /// Number of the element type; 0 where the file is silent.
+    pub(crate) kind: i32,
     /// `None` where the length is symbolic.
     pub(crate) shape: Vec<Option<usize>>,
 }
@@ -36,6 +41,43 @@ pub(crate) enum Length {
 }
 
 impl Declared {
+    pub(crate) fn of(info: &ValueInfoProto) -> Self {
+        let tensor = info
+            .r#type
+            .as_ref()
+            .and_then(|t| t.value.as_ref())
+            .map(|v| {
+                let type_proto::Value::TensorType(t) = v;
+                t
+            });
+        let length = |d: &tensor_shape_proto::Dimension| match d.value {
+            Some(tensor_shape_proto::dimension::Value::DimValue(n)) => {
+                usize::try_from(n).ok().filter(|n| *n > 0)
+            }
+            _ => None,
+        };
+        let shape = tensor.and_then(|t| t.shape.as_ref());
+        Self {
+            name: info.name.clone(),
+            kind: tensor.map_or(0, |t| t.elem_type),
+            shape: shape.map_or_else(Vec::new, |s| s.dim.iter().map(length).collect()),
+        }
+    }
+
+    pub(crate) fn is_f32(&self) -> bool {
+        self.kind == tensor::F32
+    }
+
+    /// Floats of any width.
+    pub(crate) fn is_float(&self) -> bool {
+        [tensor::F32, tensor::F16, tensor::BF16].contains(&self.kind)
+    }
+
+    /// 32 or 64 bits, as token ids are.
+    pub(crate) fn is_integer(&self) -> bool {
+        [tensor::I32, tensor::I64].contains(&self.kind)
+    }
+
     /// For messages: `pixel_values f32 [?, 3, 224, 224]`.
     pub(crate) fn words(&self) -> String {
         let dims: Vec<_> = self
@@ -43,8 +85,21 @@ impl Declared {
             .iter()
             .map(|d| d.map_or("?".into(), |d| d.to_string()))
             .collect();
-        let kind = if self.is_f32 { "f32" } else { "not f32" };
-        format!("`{}` {kind} [{}]", self.name, dims.join(", "))
+        format!(
+            "`{}` {} [{}]",
+            self.name,
+            tensor::kind_name(self.kind),
+            dims.join(", ")
+        )
+    }
+
+    /// Several of them, for messages.
+    pub(crate) fn list(all: &[Self]) -> String {
+        if all.is_empty() {
+            return "none".into();
+        }
+        let words: Vec<String> = all.iter().map(Self::words).collect();
+        words.join(", ")
     }
 }
 
@@ -78,6 +133,7 @@ impl Onnx {
                 "all weights inside: save it as one file",
             ));
         }
+        widen::halves(graph);
         dequantize::activations_to_float(graph)?;
         // What shape inference left behind clashes with the batch we fix.
         graph.value_info.clear();
@@ -95,7 +151,7 @@ impl Onnx {
         infos
             .iter()
             .filter(|i| !self.initializers.contains(&i.name))
-            .map(declared)
+            .map(Declared::of)
             .collect()
     }
 
@@ -106,7 +162,7 @@ impl Onnx {
             .as_ref()
             .map_or(&[][..], |g| &g.output)
             .iter()
-            .map(declared)
+            .map(Declared::of)
             .collect()
     }
 
@@ -120,10 +176,23 @@ impl Onnx {
         output: &str,
         threads: usize,
     ) -> Result<Arc<TypedSimplePlan>> {
+        self.into_plan_of(inputs, &[output], threads)
+    }
+
+    /// The same with several outputs.
+    ///
+    /// # Errors
+    /// As [`into_plan`](Self::into_plan).
+    pub(crate) fn into_plan_of(
+        self,
+        inputs: &[Fed<'_>],
+        outputs: &[&str],
+        threads: usize,
+    ) -> Result<Arc<TypedSimplePlan>> {
         let build = || -> TractResult<Arc<TypedSimplePlan>> {
-            let mut model = tract_onnx::onnx()
-                .with_ignore_output_shapes(true)
-                .model_for_proto_model(&self.proto)?;
+            let mut onnx = tract_onnx::onnx().with_ignore_output_shapes(true);
+            fake_quantize::register(&mut onnx);
+            let mut model = onnx.model_for_proto_model(&self.proto)?;
             for fed in inputs {
                 let at = model
                     .inputs
@@ -140,7 +209,7 @@ impl Onnx {
                     .collect();
                 model.set_input_fact(at, InferenceFact::dt_shape(fed.kind, shape))?;
             }
-            model.select_outputs_by_name([output])?;
+            model.select_outputs_by_name(outputs)?;
             let model = model.into_typed()?.into_decluttered()?.into_optimized()?;
             let executor = match threads {
                 1 => multithread::Executor::SingleThread,
@@ -169,33 +238,4 @@ impl Onnx {
 
 fn is_external(t: &TensorProto) -> bool {
     t.data_location == Some(1) || !t.external_data.is_empty()
-}
-
-fn declared(info: &ValueInfoProto) -> Declared {
-    let tensor = info
-        .r#type
-        .as_ref()
-        .and_then(|t| t.value.as_ref())
-        .map(|v| {
-            let type_proto::Value::TensorType(t) = v;
-            t
-        });
-    let shape = tensor
-        .and_then(|t| t.shape.as_ref())
-        .map_or_else(Vec::new, |s| {
-            s.dim
-                .iter()
-                .map(|d| match d.value {
-                    Some(tensor_shape_proto::dimension::Value::DimValue(n)) => {
-                        usize::try_from(n).ok().filter(|n| *n > 0)
-                    }
-                    _ => None,
-                })
-                .collect()
-        });
-    Declared {
-        name: info.name.clone(),
-        is_f32: tensor.is_some_and(|t| t.elem_type == 1),
-        shape,
-    }
 }

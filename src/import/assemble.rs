@@ -1,0 +1,494 @@
+//! From the files of a model to a bundle.
+
+use std::path::{Path, PathBuf};
+
+use prost::Message;
+use serde_json::Value;
+
+use super::folder::Files;
+use super::onnx::{ImageEnds, Model, TextEnds};
+use super::options::{Options, projection};
+use super::preprocessor::{self, json};
+use super::quantize::{self, Quantized};
+use super::tokenizer::{self, Fitted, Need};
+use super::towers;
+use super::vocabulary;
+use super::{MANIFEST, import_folder, prove};
+use crate::bundle::{Bundle, Card, Contents, EncoderForm, Licence, Score, ScoreForm, TextCard};
+use crate::encoder::feature_width;
+use crate::error::{Error, Result};
+use crate::preprocess::{Preprocess, Preprocessor};
+use crate::store;
+use crate::text::TextEncoder;
+
+/// CLIP's logit scale, where nothing says another: training stops it at 100.
+const CLIP_SCALE: f32 = 100.0;
+/// Side of the pictures, where nothing says another.
+const CLIP_SIDE: u32 = 224;
+/// Licence files that are taken along, by the names that they have.
+const LICENCES: [&str; 4] = ["LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE"];
+const MAX_LICENCE: u64 = 1 << 20;
+
+/// A finished import.
+#[derive(Debug)]
+pub struct Imported {
+    /// The new bundle.
+    pub bundle: Bundle,
+    /// What was taken from where, and which defaults were, in words.
+    pub notes: Vec<String>,
+    /// Bytes of the files that it was made of.
+    pub source_bytes: u64,
+    /// What quantizing did, where it was asked for.
+    pub quantized: Option<Quantized>,
+}
+
+/// Makes the bundle `out` of `paths`: one folder as model hubs have it or with a `bundle.toml`, or
+/// the files of a model. `progress` hears how many of how many texts of a vocabulary are encoded.
+///
+/// # Errors
+/// Nothing that can be imported is there, a part does not fit the others or does not run, or `out`
+/// cannot be written; what stood at `out` before is then still there.
+pub fn import(
+    paths: &[PathBuf],
+    options: &Options,
+    out: &Path,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Imported> {
+    if let [folder] = paths
+        && folder.join(MANIFEST).is_file()
+    {
+        return Ok(Imported {
+            bundle: import_folder(folder, out)?,
+            notes: Vec::new(),
+            source_bytes: 0,
+            quantized: None,
+        });
+    }
+    let made = prepare(paths, options, progress)?;
+    store::replace(out, &made.bytes)?;
+    Ok(Imported {
+        bundle: Bundle::open(out)?,
+        notes: made.notes,
+        source_bytes: made.source_bytes,
+        quantized: made.quantized,
+    })
+}
+
+/// The same bundle, held in memory: to compare with, not to keep.
+///
+/// # Errors
+/// As [`import`].
+pub fn import_in_memory(paths: &[PathBuf], options: &Options) -> Result<Bundle> {
+    Bundle::from_bytes(&prepare(paths, options, &mut |_, _| {})?.bytes)
+}
+
+/// A bundle that was opened and run.
+struct Prepared {
+    bytes: Vec<u8>,
+    notes: Vec<String>,
+    source_bytes: u64,
+    quantized: Option<Quantized>,
+}
+
+fn prepare(
+    paths: &[PathBuf],
+    options: &Options,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Prepared> {
+    let files = Files::find(paths, options.variant.as_deref())?;
+    let mut parts = Parts::read(&files, options)?;
+    let name = options.name.clone().unwrap_or_else(|| name_of(&paths[0]));
+    let mut contents = parts.contents(&files, options, name)?;
+    if let Some(list) = &options.vocabulary {
+        let bytes = contents.to_bytes()?;
+        bake(&mut contents, &bytes, list, progress).map_err(|e| e.at(list))?;
+    }
+    let quantized = if options.int8 {
+        Some(quantize(&mut contents, options, progress).map_err(|e| e.at(&parts.origin))?)
+    } else {
+        None
+    };
+    if options.no_text {
+        contents.text = None;
+        contents.card.text = None;
+    }
+    let bytes = contents.to_bytes()?;
+    drop(contents);
+    prove(&bytes).map_err(|e| e.at(&parts.origin))?;
+    Ok(Prepared {
+        bytes,
+        notes: parts.notes,
+        source_bytes: parts.source_bytes,
+        quantized,
+    })
+}
+
+/// Pictures that an int8 encoder is judged on where no photos are given.
+const PATTERNS: usize = 16;
+
+fn quantize(
+    contents: &mut Contents,
+    options: &Options,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Quantized> {
+    if let Some((onnx, _)) = &mut contents.text {
+        *onnx = quantize::halve(onnx)?;
+    }
+    let calibrated = !options.calibrate.is_empty();
+    let patterns = if calibrated {
+        Vec::new()
+    } else {
+        quantize::test_patterns(PATTERNS)?
+    };
+    let frames = if calibrated {
+        &options.calibrate
+    } else {
+        &patterns
+    };
+    quantize::int8(contents, frames, calibrated, progress)
+}
+
+/// Text vectors of the names in the file `list`, for boards that have no text encoder.
+fn bake(
+    contents: &mut Contents,
+    bytes: &[u8],
+    list: &Path,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<()> {
+    let names = vocabulary::read_names(list)?;
+    let bundle = Bundle::from_bytes(bytes)?;
+    let encoder = TextEncoder::open(&bundle)?.ok_or_else(|| {
+        let expected = "a text model with its tokenizer, to encode the names with";
+        Error::invalid("vocabulary", "no text encoder in these files", expected)
+    })?;
+    let rows = vocabulary::bake(&names, &contents.card.templates, &encoder, progress)?;
+    contents.vocabulary = Some((names, rows));
+    Ok(())
+}
+
+fn name_of(path: &Path) -> String {
+    let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let stem = if whole.is_dir() {
+        whole.file_name()
+    } else {
+        whole.file_stem()
+    };
+    let name: String = stem
+        .unwrap_or_default()
+        .to_string_lossy()
+        .chars()
+        .take(60)
+        .collect();
+    if name.is_empty() {
+        "model".into()
+    } else {
+        name
+    }
+}
+
+/// Towers in the stored form, with what their files say.
+struct Parts {
+    origin: PathBuf,
+    image: Vec<u8>,
+    text: Option<Text>,
+    /// What identifies the image weights.
+    source: String,
+    picture: Option<(u32, u32)>,
+    logit_scale: Option<f32>,
+    logit_bias: Option<f32>,
+    source_bytes: u64,
+    /// Whether it is SigLIP, which squashes pictures instead of cutting them.
+    siglip: bool,
+    notes: Vec<String>,
+}
+
+struct Text {
+    tower: Vec<u8>,
+    /// Tokens that the graph insists on.
+    length: Option<usize>,
+    /// Rows of its table of tokens.
+    tokens: Option<usize>,
+    /// Tokens of the longest text that it was made for.
+    most_tokens: Option<usize>,
+    /// The token at which it pools, where it is a certain one.
+    end: Option<u32>,
+    /// Whether it was trained on texts padded with token 1, as SigLIP was.
+    siglip: bool,
+}
+
+impl Parts {
+    fn read(files: &Files, options: &Options) -> Result<Self> {
+        match &files.weights {
+            Some(folder) => Self::of_weights(folder, options),
+            None => Self::of_onnx(files, options),
+        }
+    }
+
+    fn of_weights(folder: &Path, options: &Options) -> Result<Self> {
+        let made = towers::read(folder, options.needs_text())?;
+        let text = made.text.map(|tower| Text {
+            tower,
+            // SigLIP was trained on texts of one length.
+            length: made.is_siglip.then_some(made.max_tokens),
+            tokens: Some(made.vocabulary),
+            most_tokens: Some(made.max_tokens),
+            end: made.end,
+            siglip: made.is_siglip,
+        });
+        Ok(Self {
+            origin: folder.to_owned(),
+            image: made.image,
+            text,
+            source: format!("safetensors sha256 {}", made.fingerprint),
+            picture: Some((made.side_px, made.side_px)),
+            logit_scale: made.logit_scale,
+            logit_bias: made.logit_bias,
+            source_bytes: made.len_bytes,
+            siglip: made.is_siglip,
+            notes: Vec::new(),
+        })
+    }
+
+    fn of_onnx(files: &Files, options: &Options) -> Result<Self> {
+        let config = files
+            .config
+            .as_deref()
+            .map(json)
+            .transpose()?
+            .unwrap_or(Value::Null);
+        let pooled_is_feature = config["model_type"]
+            .as_str()
+            .is_some_and(|t| t.starts_with("siglip"));
+        let most_tokens = config["text_config"]["max_position_embeddings"]
+            .as_u64()
+            .map(|n| n as usize);
+        let image_ends = ImageEnds {
+            output: options.image_output.clone(),
+            pool: options.pool,
+            projection: options.projection.as_deref().map(projection).transpose()?,
+            layout: options.layout,
+            pooled_is_feature,
+        };
+        let text_ends = TextEnds {
+            output: options.text_output.clone(),
+            projection: None,
+            pooled_is_feature,
+        };
+        let (mut image, mut text) = (None, None);
+        let (mut source, mut picture, mut logit_scale, mut source_bytes) =
+            (String::new(), None, None, 0);
+        let mut origin = PathBuf::new();
+        for path in &files.onnx {
+            super::sniff::model_file(path)?;
+            let model = Model::read(path)?;
+            source_bytes += model.len_bytes();
+            logit_scale = logit_scale.or(model.logit_scale());
+            let (pictures, tokens) = model.towers();
+            let tokens = tokens && options.needs_text();
+            if pictures && image.is_some() || tokens && text.is_some() {
+                let expected = "one image model, and maybe one text model";
+                return Err(
+                    Error::invalid("files to import", "two models of one kind", expected).at(path),
+                );
+            }
+            let second = if pictures && tokens {
+                Some(Model::read(path)?)
+            } else {
+                None
+            };
+            let (of_image, of_text) = match (pictures, tokens) {
+                (true, true) => (Some(model), second),
+                (true, false) => (Some(model), None),
+                (false, true) => (None, Some(model)),
+                (false, false) if !options.needs_text() => continue,
+                // The words for what it takes instead are the image tower's.
+                (false, false) => (Some(model), None),
+            };
+            if let Some(model) = of_text {
+                let (length, rows) = (model.text_length(), model.token_count());
+                let tower = model.text_tower(&text_ends)?.encode_to_vec();
+                text = Some(Text {
+                    tower,
+                    length,
+                    tokens: rows,
+                    most_tokens,
+                    end: None,
+                    siglip: pooled_is_feature,
+                });
+            }
+            if let Some(model) = of_image {
+                origin = path.clone();
+                source = format!("onnx sha256 {}", model.sha256());
+                picture = model.picture_size();
+                image = Some(model.image_tower(&image_ends)?.encode_to_vec());
+            }
+        }
+        let Some(image) = image else {
+            let found = "a text model alone";
+            let expected = "an image model too: `vision_model.onnx`, or `model.onnx` with both";
+            return Err(Error::invalid("files to import", found, expected).at(&files.onnx[0]));
+        };
+        Ok(Self {
+            origin,
+            image,
+            text,
+            source,
+            picture,
+            logit_scale,
+            logit_bias: None,
+            source_bytes,
+            siglip: pooled_is_feature,
+            notes: Vec::new(),
+        })
+    }
+
+    fn contents(&mut self, files: &Files, options: &Options, name: String) -> Result<Contents> {
+        let preprocess = self.preprocess(files, options)?;
+        let image = std::mem::take(&mut self.image);
+        let dim = feature_width(&image, Preprocessor::new(preprocess.clone())?.input_size())
+            .map_err(|e| e.at(&self.origin))?;
+        let score = self.score(options);
+        let text = self.text(files)?;
+        let text_card = text.as_ref().map(|(_, tokenizer)| TextCard {
+            max_tokens: tokenizer.max_tokens,
+            exact: true,
+        });
+        let card = Card {
+            about: format!(
+                "imported from {}",
+                self.origin
+                    .file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+            ),
+            name,
+            dim: u32::try_from(dim).unwrap_or(u32::MAX),
+            source: self.source.clone(),
+            preprocess,
+            score,
+            templates: crate::text::Prompts::shipped().set("general")?.to_vec(),
+            image: Some(EncoderForm::Onnx),
+            text: text_card,
+            licences: licences(files)?,
+        };
+        Ok(Contents {
+            card,
+            image_onnx: Some(image),
+            text: text.map(|(onnx, tokenizer)| (onnx, tokenizer.json)),
+            vocabulary: None,
+        })
+    }
+
+    fn preprocess(&mut self, files: &Files, options: &Options) -> Result<Preprocess> {
+        let (known, place) = match (&files.preprocessor, &files.open_clip) {
+            (Some(path), _) => (Some(preprocessor::hugging_face(path)), Some(path)),
+            (None, Some(path)) => (Some(preprocessor::open_clip(path)), Some(path)),
+            (None, None) => (None, None),
+        };
+        // A file that asks for what is not done here does no harm where flags say all that it would.
+        let p = &options.pixels;
+        let all_given =
+            p.resize.is_some() && p.mean.is_some() && p.std.is_some() && p.filter.is_some();
+        let known = match known.transpose() {
+            Err(_) if all_given => None,
+            other => other?,
+        };
+        let side = self.picture.unwrap_or((CLIP_SIDE, CLIP_SIDE));
+        let usual = if self.siglip {
+            preprocessor::siglip(side)
+        } else {
+            preprocessor::clip(side)
+        };
+        let found = p.over(known.clone().unwrap_or(usual));
+        found.check()?;
+        match (place, known) {
+            (Some(path), Some(_)) => self
+                .notes
+                .push(format!("preprocessing from {}", path.display())),
+            _ if all_given => {}
+            _ => self.notes.push(format!(
+                "no preprocessor_config.json: {}'s own preprocessing is taken, {} pixels, bicubic; \
+                 --size, --mean, --std and --filter say otherwise",
+                if self.siglip { "SigLIP" } else { "CLIP" },
+                side.0.max(side.1)
+            )),
+        }
+        let input = Preprocessor::new(found.clone())?.input_size();
+        if let Some(fixed) = self.picture.filter(|fixed| *fixed != input) {
+            let found = format!("{}×{}", input.0, input.1);
+            let expected = format!(
+                "{}×{}, which the model insists on: --size, --crop",
+                fixed.0, fixed.1
+            );
+            return Err(
+                Error::invalid("size of the preprocessed picture", found, expected)
+                    .at(&self.origin),
+            );
+        }
+        Ok(found)
+    }
+
+    /// The text encoder with its tokenizer; without one it is left out, with a word.
+    fn text(&mut self, files: &Files) -> Result<Option<(Vec<u8>, Fitted)>> {
+        let Some(text) = self.text.take() else {
+            return Ok(None);
+        };
+        let count = |n: Option<usize>| n.and_then(|n| u32::try_from(n).ok());
+        let need = Need {
+            max_tokens: count(text.length.or(text.most_tokens)),
+            pad_to: count(text.length),
+            pad_id: text.siglip.then_some(1),
+            vocabulary: count(text.tokens),
+            end: text.end,
+            lowercase: false,
+        };
+        for place in files.places.iter().filter(|p| p.is_dir()) {
+            let found = tokenizer::Files::of_folder(place)?;
+            if found.any() {
+                let fitted = tokenizer::read(&found, &need).map_err(|e| e.at(place))?;
+                self.notes.push(format!("tokenizer: {}", fitted.about));
+                return Ok(Some((text.tower, fitted)));
+            }
+        }
+        self.notes.push(
+            "no tokenizer beside the text model (tokenizer.json, or vocab.json and merges.txt): the bundle gets no text encoder".into(),
+        );
+        Ok(None)
+    }
+
+    fn score(&mut self, options: &Options) -> Score {
+        let bias = options.logit_bias.or(self.logit_bias);
+        let scale = options.logit_scale.or(self.logit_scale);
+        if scale.is_none() {
+            self.notes.push(format!(
+                "no logit scale in these files: {CLIP_SCALE} is taken, as CLIP ends its training with; --logit-scale (and --logit-bias for SigLIP) say otherwise"
+            ));
+        }
+        Score {
+            form: if bias.is_some() {
+                ScoreForm::Sigmoid
+            } else {
+                ScoreForm::Softmax
+            },
+            scale: scale.unwrap_or(CLIP_SCALE),
+            bias: bias.unwrap_or(0.0),
+        }
+    }
+}
+
+/// Licence files beside the model.
+fn licences(files: &Files) -> Result<Vec<Licence>> {
+    let places = files
+        .places
+        .iter()
+        .flat_map(|p| LICENCES.iter().map(|n| p.join(n)));
+    let Some(path) = places.into_iter().find(|p| p.is_file()) else {
+        return Ok(Vec::new());
+    };
+    let text = store::read_bounded(&path, "bytes of a licence", MAX_LICENCE)?;
+    Ok(vec![Licence {
+        name: "as published".into(),
+        covers: "the model".into(),
+        text: String::from_utf8_lossy(&text).into_owned(),
+    }])
+}
