@@ -15,7 +15,10 @@ import text
 import vit
 from onnx_graph import Style
 
-FLOAT, ROUNDED = 0.9999, 0.999  # least cosine to ONNX Runtime on the same file
+# Least cosine to ONNX Runtime on the same file: of all photos, and in the mean.
+FLOAT, ROUNDED = (0.9999, 0.9999), (0.999, 0.999)
+# A rounding that falls the other way moves a net of 64 channels more than one of 768: integers in the small ones.
+INTEGER, OURS = (0.997, 0.999), (0.995, 0.999)
 
 
 def image_tower(model, w, style, ends=("image_embeds",)):
@@ -51,12 +54,12 @@ class Exports:
         masked = model.family != "siglip" and style.opset % 2 == 1
         return text.text(model, self.w(model.name), style, masked=masked, **more)
 
-    def case(self, name, model, image=None, words=None, given=None, flags=(), bound=FLOAT, folder=None, bound_text=None):
+    def case(self, name, model, image=None, words=None, given=None, flags=(), bound=FLOAT, folder=None):
         """`image` and `words`: how ONNX Runtime runs the towers; files are relative to the folder."""
         base = f"exports/{folder or name}"
         paths = [f"{base}/{g}" for g in given] if given else [base]
-        case = {"name": name, "import": paths, "flags": list(flags), "folder": base, "bound": bound, "family": model.family,
-                "tokens": model.text.tokens, "bound_text": bound_text or bound}
+        case = {"name": name, "import": paths, "flags": list(flags), "folder": base, "least": bound[0], "mean": bound[1],
+                "family": model.family}
         if image:
             case["image"] = {"input": "pixel_values", "output": "image_embeds", "layout": "nchw", "batch": 0, "f16": False,
                              "pool": None, "projection": None, **image, "file": f"{base}/{image['file']}"}
@@ -86,7 +89,7 @@ class Exports:
         onnx.save(change(both_towers(model, self.w(model.name), style, scale=scale)), f / file)
         self.case(name, model, {"file": file, "batch": style.batch}, {"file": file, "batch": style.batch}, [file], bound=bound)
 
-    def integers(self, name, model, opset, quantize, bound=ROUNDED, with_text=True, **more):
+    def integers(self, name, model, opset, quantize, bound=INTEGER, with_text=True, **more):
         """Both towers made integer by `quantize(source, target, feeds)`."""
         f = self.folder(name, model)
         style = Style.of(opset)
@@ -176,10 +179,9 @@ def integers(e):
     e.integers("clip-qlinear", clip, 17, qdq(operators=True, per_channel=False, ops=("Conv", "MatMul")), with_text=False)
     e.integers("rn-qlinear", rn, 17, qdq(operators=True, per_channel=False, ops=("Conv", "MatMul")), with_text=False)
     e.pair("outliers-f32", strong, Style.of(17), with_text=False)
-    e.pair("outliers-quantized", strong, Style.of(17), with_text=False, flags=["--quantize", "int8"], bound=ROUNDED)
-    e.pair("clip-quantized", clip, Style.of(17), with_text=False, flags=["--quantize", "int8"], bound=ROUNDED)
-    e.pair("rn-quantized", rn, Style.of(17), with_text=False, flags=["--quantize", "int8"], bound=ROUNDED)
-    e.pair("mobileclip-quantized", mobile, Style.of(17), with_text=False, flags=["--quantize", "int8"], bound=ROUNDED)
+    ours = dict(with_text=False, flags=["--quantize", "int8", "--calibrate", "{dir}/../photos"], bound=OURS)
+    for name, model in (("outliers", strong), ("clip", clip), ("siglip", siglip), ("rn", rn), ("mobileclip", mobile)):
+        e.pair(f"{name}-quantized", model, Style.of(17), **ours)
 
 
 def layouts(e):
@@ -281,7 +283,7 @@ def hubs(e):
             onnx.save(forms.fp16(m), o / f"{tower}_fp16.onnx")
             for variant, signed in (("quantized", False), ("uint8", False), ("int8", True)):
                 forms.dynamic(o / f"{tower}.onnx", o / f"{tower}_{variant}.onnx", signed, per_channel=False, ops=["MatMul", "Gemm", "Gather", "Conv"] if not signed else ["MatMul", "Gemm", "Gather"])
-        for variant, bound in (("", FLOAT), ("fp16", ROUNDED), ("quantized", ROUNDED), ("uint8", ROUNDED), ("int8", ROUNDED)):
+        for variant, bound in (("", FLOAT), ("fp16", ROUNDED), ("quantized", INTEGER), ("uint8", INTEGER), ("int8", INTEGER)):
             tail = f"_{variant}" if variant else ""
             e.case(f"{name}{tail}", model, {"file": f"onnx/vision_model{tail}.onnx", "output": end},
                    {"file": f"onnx/text_model{tail}.onnx", "output": word_end}, None,
@@ -306,6 +308,7 @@ def full(out, models):
     dyn = lambda **k: lambda s, t, feeds: forms.dynamic(s, t, **k)
     e.pair("tinyclip-8m-op14", tiny, Style.of(14))
     e.pair("tinyclip-8m-fp16", tiny, Style.of(14), forms.fp16, ROUNDED)
+    # the true sizes are held to the bound of rounded floats
     e.integers("tinyclip-8m-quantized", tiny, 14, dyn(signed=False, per_channel=False, ops=[*products, "Conv"]))
     e.integers("tinyclip-8m-qdq", tiny, 17, lambda s, t, feeds: forms.static(s, t, feeds), with_text=False)
     e.pair("mobileclip-s0-op17", mobile, Style.of(17))

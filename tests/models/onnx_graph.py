@@ -21,7 +21,7 @@ class Style:
     scale: str = "folded"  # computed: the attention scale is taken from a Shape
     causal: str = "range"  # range: Range, Less, Where; trilu
     nan_guard: bool = False  # after Softmax: Where(IsNaN, 0, p)
-    pick: str = "flat"  # the end token by a flat Gather, or by gathernd
+    pick: str = "flat"  # the end token by Gather on rows made by Flatten, on rows made by reshape, or by gathernd
     norm: str = "ReduceL2"  # or pow: Pow, ReduceSum, Pow
 
     @staticmethod
@@ -36,7 +36,7 @@ STYLES = {
     14: Style(14, "sdpa", causal="trilu"),
     15: Style(15, "mha"),
     16: Style(16, "sdpa", scale="computed", causal="trilu"),
-    17: Style(17, "sdpa", norm="pow"),
+    17: Style(17, "sdpa", pick="reshape", norm="pow"),
     18: Style(18, "fused", "initializer", pick="gathernd", norm="pow"),
     19: Style(19, "sdpa", "initializer", pick="gathernd"),
     20: Style(20, "fused", "initializer", pick="gathernd", causal="trilu"),

@@ -73,7 +73,8 @@ def end_token(g, x, ids, text, batch, tokens):
             return g.op("GatherND", x, g.op("Concat", g.unsqueeze(row, 1), g.unsqueeze(at, 1), axis=1))
         width = g.const(tokens, np.int64) if isinstance(tokens, int) else tokens
         flat = g.op("Add", g.op("Mul", row, width), at)
-        return g.op("Gather", g.reshape(x, -1, text.width), flat, axis=0)
+        rows = g.op("Flatten", x, axis=2) if g.style.pick == "flat" else g.reshape(x, -1, text.width)
+        return g.op("Gather", rows, flat, axis=0)
 
 
 def text_features(g, model, ids, mask):
