@@ -204,6 +204,8 @@ def layouts(e):
                                ("rn-nhwc-op17", rn, s17)):
         e.pair(name, model, style, lambda m: forms.nhwc(m) if m.graph.input[0].name == "pixel_values" else m,
                image={"layout": "nhwc"}, with_text=False)
+    e.pair("clip-nhwc-by-flag", clip, s17, lambda m: forms.nhwc(m, told=False), image={"layout": "nhwc"}, with_text=False,
+           flags=["--layout", "nhwc"])
     # projection elsewhere
     pooled = vit.vision(clip, w, s17, ("last_hidden_state", "pooler_output"))
     turned = np.ascontiguousarray(w["visual_projection.weight"].T)

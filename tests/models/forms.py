@@ -31,16 +31,17 @@ def rename(m, old, new):
     return m
 
 
-def nhwc(m, name="pixel_values"):
-    """The picture with its channels last; a Transpose inside brings them forward."""
+def nhwc(m, name="pixel_values", told=True):
+    """The picture with its channels last, told by their number or not; a Transpose inside brings them forward."""
     m = rename(m, name, f"{name}_nchw")
     (v,) = (i for i in m.graph.input if i.name == f"{name}_nchw")
     v.name = name
     dims = [copy_dim(d) for d in v.type.tensor_type.shape.dim]
     del v.type.tensor_type.shape.dim[:]
     v.type.tensor_type.shape.dim.extend(dims[i] for i in (0, 2, 3, 1))
-    v.type.tensor_type.shape.dim[3].Clear()
-    v.type.tensor_type.shape.dim[3].dim_value = 3
+    if told:
+        v.type.tensor_type.shape.dim[3].Clear()
+        v.type.tensor_type.shape.dim[3].dim_value = 3
     m.graph.node.insert(0, helper.make_node("Transpose", [name], [f"{name}_nchw"], name="/to_nchw", perm=[0, 3, 1, 2]))
     return m
 
