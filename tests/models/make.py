@@ -67,7 +67,7 @@ def main():
     ap.add_argument("outdir", type=Path)
     size = ap.add_mutually_exclusive_group()
     size.add_argument("--small", action="store_true", help="small models (the default)")
-    size.add_argument("--full", action="store_true", help="true sizes: 3 GB, minutes")
+    size.add_argument("--full", action="store_true", help="true sizes: 5 GB, minutes")
     ap.add_argument("--only", default=",".join(PARTS), help="parts, of: %(default)s")
     args = ap.parse_args()
     out = args.outdir / ("full" if args.full else "small")
