@@ -311,16 +311,17 @@ def full(out, models):
     e.pair("tinyclip-8m-op14", tiny, Style.of(14))
     e.pair("tinyclip-8m-fp16", tiny, Style.of(14), forms.fp16, ROUNDED)
     # the true sizes are held to the bound of rounded floats
-    e.integers("tinyclip-8m-quantized", tiny, 14, dyn(signed=False, per_channel=False, ops=[*products, "Conv"]))
-    e.integers("tinyclip-8m-qdq", tiny, 17, lambda s, t, feeds: forms.static(s, t, feeds), with_text=False)
+    e.integers("tinyclip-8m-quantized", tiny, 14, dyn(signed=False, per_channel=False, ops=[*products, "Conv"]), bound=ROUNDED)
+    e.integers("tinyclip-8m-qdq", tiny, 17, lambda s, t, feeds: forms.static(s, t, feeds), with_text=False,
+               bound=ROUNDED)
     e.pair("mobileclip-s0-op17", mobile, Style.of(17))
     e.pair("mobileclip-s0-fp16", mobile, Style.of(17), forms.fp16, ROUNDED, with_text=False)
-    e.integers("mobileclip-s0-quantized", mobile, 17, dyn(signed=False, ops=[*products, "Conv"]), with_text=False)
+    e.integers("mobileclip-s0-quantized", mobile, 17, dyn(signed=False, ops=[*products, "Conv"]), with_text=False, bound=ROUNDED)
     e.pair("rn50-op14", rn, Style.of(14), with_text=False)
     e.pair("rn50-op18", rn, Style.of(18), with_text=False)
     e.pair("vit-b32-op17", b32, Style.of(17))
     e.pair("vit-b32-op12", b32, Style.of(12), with_text=False)
-    e.integers("vit-b32-dyn-s8", b32, 17, dyn(ops=products), with_text=False)
+    e.integers("vit-b32-dyn-s8", b32, 17, dyn(ops=products), with_text=False, bound=ROUNDED)
     e.pair("vit-b32-ours-int8", b32, Style.of(17), with_text=False, flags=["--quantize", "int8"], bound=ROUNDED)
     e.pair("siglip-b16-op17", siglip, Style.of(17))
     return e.cases
