@@ -42,11 +42,10 @@ test: setup venv ## all quick tests
 	$(CARGO) test --release --doc
 	$(CARGO) test --release --features pull --test hub
 
-test-models: build ## models of CLIP's shape in every form that exporters write, beside ONNX Runtime and numpy
+test-models: build ## import models of CLIP's shape in every form that exporters write, beside ONNX Runtime and numpy (MODELS=--full: true sizes)
 	@sh scripts/setup.sh venv target/models-venv tests/models/requirements.txt
-	@mkdir -p target/models/onnx target/models/weights
-	target/models-venv/bin/python tests/models/check.py $(PROGRAM) target/models/onnx $(MODELS)
-	target/models-venv/bin/python tests/models/check_weights.py $(PROGRAM) target/models/weights $(MODELS)
+	target/models-venv/bin/python tests/models/make.py target/models $(MODELS)
+	target/models-venv/bin/python tests/models/check.py $(PROGRAM) target/models $(MODELS)
 
 bench: setup venv ## speed and memory, beside Pillow and beside tract's other ways
 	$(CARGO) bench
