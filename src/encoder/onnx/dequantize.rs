@@ -10,6 +10,7 @@ use std::collections::HashMap;
 
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
 
+use super::proto::read_names;
 use super::tensor::{I8, U8, float_tensor, floats, integers, scalar};
 use crate::error::{Error, Result};
 
@@ -191,27 +192,12 @@ fn clamp(input: &str, output: &str) -> NodeProto {
 
 /// Removes quantizers that nobody reads any more, and initializers without a reader.
 fn drop_unused(graph: &mut GraphProto) {
-    let mut read: HashMap<String, usize> = HashMap::new();
-    for n in &graph.node {
-        for i in &n.input {
-            *read.entry(i.clone()).or_default() += 1;
-        }
-    }
-    for o in &graph.output {
-        *read.entry(o.name.clone()).or_default() += 1;
-    }
+    let read = read_names(graph);
     graph
         .node
-        .retain(|n| n.op_type != "QuantizeLinear" || n.output.iter().any(|o| read.contains_key(o)));
-    let read: std::collections::HashSet<&String> =
-        graph.node.iter().flat_map(|n| &n.input).collect();
-    let keep: Vec<bool> = graph
-        .initializer
-        .iter()
-        .map(|t| read.contains(&t.name))
-        .collect();
-    let mut keep = keep.into_iter();
-    graph.initializer.retain(|_| keep.next().unwrap_or(true));
+        .retain(|n| n.op_type != "QuantizeLinear" || n.output.iter().any(|o| read.contains(o)));
+    let read = read_names(graph);
+    graph.initializer.retain(|t| read.contains(&t.name));
 }
 
 #[cfg(test)]

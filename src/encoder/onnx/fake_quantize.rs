@@ -4,11 +4,13 @@
 //! these operators answers as its int8 form does, on any machine. In ONNX it is the operator
 //! `FakeQuantize` of the domain `edgeclip`; see [`Range`] for its attributes.
 
-use tract_onnx::pb::{AttributeProto, NodeProto};
+use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_hir::internal::*;
 use tract_onnx::tract_hir::ops::expandable::inference_wrap;
+
+use super::proto::{float, int, word};
 
 /// Name of the operator in ONNX.
 pub(crate) const OP: &str = "FakeQuantize";
@@ -38,12 +40,7 @@ pub(crate) enum Range {
 impl Range {
     /// The node that rounds `input` to `output`.
     pub(crate) fn node(self, input: &str, output: &str) -> NodeProto {
-        let mut attributes = vec![AttributeProto {
-            name: "range".into(),
-            r#type: 3,
-            s: self.word().into(),
-            ..Default::default()
-        }];
+        let mut attributes = vec![word("range", self.word())];
         if let Self::Fixed {
             scale,
             zero,
@@ -51,19 +48,9 @@ impl Range {
             high,
         } = self
         {
-            attributes.push(AttributeProto {
-                name: "scale".into(),
-                r#type: 1,
-                f: scale,
-                ..Default::default()
-            });
-            let int = |name: &str, value: i32| AttributeProto {
-                name: name.into(),
-                r#type: 2,
-                i: value.into(),
-                ..Default::default()
-            };
-            attributes.extend([int("zero_point", zero), int("low", low), int("high", high)]);
+            attributes.push(float("scale", scale));
+            let bounds = [("zero_point", zero), ("low", low), ("high", high)];
+            attributes.extend(bounds.map(|(name, value)| int(name, value.into())));
         }
         NodeProto {
             op_type: OP.into(),

@@ -3,6 +3,7 @@
 
 mod dequantize;
 pub(crate) mod fake_quantize;
+pub(crate) mod proto;
 pub(crate) mod tensor;
 pub(crate) mod widen;
 
@@ -109,7 +110,7 @@ impl Onnx {
     /// # Errors
     /// Not ONNX, no graph, weights in other files, or quantization of a form that we do not know.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self> {
-        let mut proto = tract_onnx::onnx()
+        let proto = tract_onnx::onnx()
             .proto_model_for_read(&mut &bytes[..])
             .map_err(|e| {
                 Error::invalid(
@@ -118,6 +119,14 @@ impl Onnx {
                     "an ONNX model",
                 )
             })?;
+        Self::of(proto)
+    }
+
+    /// The same of a file that is decoded already.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub(crate) fn of(mut proto: ModelProto) -> Result<Self> {
         let Some(graph) = proto.graph.as_mut().filter(|g| !g.node.is_empty()) else {
             return Err(Error::invalid(
                 "ONNX file",

@@ -2,15 +2,14 @@
 
 use ndarray::Array2;
 use tract_onnx::pb::{
-    AttributeProto, GraphProto, NodeProto, TensorProto, TensorShapeProto, TypeProto,
-    ValueInfoProto,
-    tensor_shape_proto::{Dimension, dimension::Value},
-    type_proto,
+    AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto,
+    tensor_shape_proto::dimension::Value,
 };
 
 use super::super::options::{Layout, Pool};
 use super::{cut_to, inputs};
 use crate::encoder::onnx::Declared;
+use crate::encoder::onnx::proto::{declared, int, ints};
 use crate::encoder::onnx::tensor::{F32, I32, I64, float_tensor, floats};
 use crate::error::{Error, Result};
 
@@ -293,13 +292,11 @@ impl End<'_> {
 
     fn mean(&mut self, opset: i64) {
         if opset < 18 {
-            let axes = AttributeProto {
-                name: "axes".into(),
-                r#type: 7,
-                ints: vec![1],
-                ..Default::default()
-            };
-            return self.push("ReduceMean", &[], vec![axes, int("keepdims", 0)]);
+            return self.push(
+                "ReduceMean",
+                &[],
+                vec![ints("axes", &[1]), int("keepdims", 0)],
+            );
         }
         self.graph
             .initializer
@@ -362,18 +359,12 @@ fn begin(graph: &mut GraphProto, input: &str, layout: Layout) {
                 .filter(|n| *n == PIXELS)
                 .for_each(|n| *n = inner.into());
         }
-        let perm = AttributeProto {
-            name: "perm".into(),
-            r#type: 7,
-            ints: vec![0, 2, 3, 1],
-            ..Default::default()
-        };
         let turn = NodeProto {
             op_type: "Transpose".into(),
             name: inner.into(),
             input: vec![PIXELS.into()],
             output: vec![inner.into()],
-            attribute: vec![perm],
+            attribute: vec![ints("perm", &[0, 2, 3, 1])],
             ..Default::default()
         };
         graph.node.insert(0, turn);
@@ -464,15 +455,6 @@ pub(super) fn logit_scale(graph: &GraphProto) -> Option<f32> {
     None
 }
 
-fn int(name: &str, value: i64) -> AttributeProto {
-    AttributeProto {
-        name: name.into(),
-        r#type: 2,
-        i: value,
-        ..Default::default()
-    }
-}
-
 fn whole_numbers(name: &str, dims: &[i64], values: &[i64]) -> TensorProto {
     TensorProto {
         name: name.into(),
@@ -484,26 +466,15 @@ fn whole_numbers(name: &str, dims: &[i64], values: &[i64]) -> TensorProto {
 }
 
 fn value(name: &str, kind: i32, shape: &[Option<usize>]) -> ValueInfoProto {
-    let dim = |(i, d): (usize, &Option<usize>)| Dimension {
-        value: Some(d.map_or_else(
+    let dim = |(i, d): (usize, &Option<usize>)| {
+        d.map_or_else(
             || Value::DimParam(format!("{name}_{i}")),
             |n| Value::DimValue(n as i64),
-        )),
-        ..Default::default()
+        )
     };
-    let dims = TensorShapeProto {
-        dim: shape.iter().enumerate().map(dim).collect(),
-    };
-    let tensor = type_proto::Tensor {
-        elem_type: kind,
-        shape: Some(dims),
-    };
-    ValueInfoProto {
-        name: name.into(),
-        r#type: Some(TypeProto {
-            value: Some(type_proto::Value::TensorType(tensor)),
-            ..Default::default()
-        }),
-        ..Default::default()
-    }
+    declared(
+        name,
+        kind,
+        Some(shape.iter().enumerate().map(dim).collect()),
+    )
 }

@@ -8,9 +8,10 @@
 
 use std::collections::HashMap;
 
-use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
+use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 
 use crate::encoder::onnx::fake_quantize::Range;
+use crate::encoder::onnx::proto::{int, producers};
 use crate::encoder::onnx::tensor::{F32, I8, U8, floats, integers, is_integer};
 use crate::error::{Error, Result};
 
@@ -39,15 +40,6 @@ fn constants(graph: &GraphProto) -> HashMap<&str, &TensorProto> {
         .initializer
         .iter()
         .map(|t| (t.name.as_str(), t))
-        .collect()
-}
-
-fn producers(graph: &GraphProto) -> HashMap<&str, usize> {
-    graph
-        .node
-        .iter()
-        .enumerate()
-        .flat_map(|(i, n)| n.output.iter().map(move |o| (o.as_str(), i)))
         .collect()
 }
 
@@ -259,12 +251,7 @@ fn dynamic(graph: &mut GraphProto) -> Result<()> {
                     name: name.clone(),
                     input: inputs,
                     output: vec![name.clone()],
-                    attribute: vec![AttributeProto {
-                        name: "axis".into(),
-                        r#type: 2,
-                        i: axis,
-                        ..Default::default()
-                    }],
+                    attribute: vec![int("axis", axis)],
                     ..Default::default()
                 });
                 (a, name)

@@ -5,14 +5,15 @@ mod ends;
 mod external;
 mod integers;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use prost::Message;
 use sha2::{Digest, Sha256};
-use tract_onnx::pb::{GraphProto, ModelProto, NodeProto};
+use tract_onnx::pb::{GraphProto, ModelProto};
 
 use crate::encoder::onnx::Declared;
+use crate::encoder::onnx::proto::{producers, read_by, read_names};
 use crate::error::{Error, Result};
 use crate::store;
 
@@ -22,6 +23,7 @@ pub(super) use ends::{ImageEnds, TextEnds};
 const MAX_BYTES: u64 = 2 << 30;
 
 /// A parsed ONNX file with all of its weights.
+#[derive(Clone)]
 pub(super) struct Model {
     proto: ModelProto,
     path: PathBuf,
@@ -166,16 +168,11 @@ fn inputs(graph: &GraphProto) -> Vec<Declared> {
 
 /// Keeps what `output` is computed from, and nothing else.
 fn cut_to(graph: &mut GraphProto, output: &str) {
-    let producer: HashMap<&str, usize> = graph
-        .node
-        .iter()
-        .enumerate()
-        .flat_map(|(i, n)| n.output.iter().map(move |o| (o.as_str(), i)))
-        .collect();
+    let producer = producers(graph);
     let mut needed = vec![false; graph.node.len()];
-    let mut wanted = vec![output.to_owned()];
+    let mut wanted = vec![output];
     while let Some(name) = wanted.pop() {
-        if let Some(&at) = producer.get(name.as_str())
+        if let Some(&at) = producer.get(name)
             && !std::mem::replace(&mut needed[at], true)
         {
             read_by(&graph.node[at], &mut wanted);
@@ -187,21 +184,9 @@ fn cut_to(graph: &mut GraphProto, output: &str) {
     drop_unread(graph);
 }
 
-/// Names that a node reads, those that its inner graphs read from outside among them.
-fn read_by(node: &NodeProto, into: &mut Vec<String>) {
-    into.extend(node.input.iter().filter(|n| !n.is_empty()).cloned());
-    for graph in node.attribute.iter().flat_map(|a| &a.g) {
-        graph.node.iter().for_each(|n| read_by(n, into));
-        into.extend(graph.output.iter().map(|o| o.name.clone()));
-    }
-}
-
 /// Drops weights and inputs that no node reads.
 fn drop_unread(graph: &mut GraphProto) {
-    let mut read = Vec::new();
-    graph.node.iter().for_each(|n| read_by(n, &mut read));
-    read.extend(graph.output.iter().map(|o| o.name.clone()));
-    let read: HashSet<String> = read.into_iter().collect();
+    let read = read_names(graph);
     graph.initializer.retain(|t| read.contains(&t.name));
     graph.input.retain(|i| read.contains(&i.name));
 }

@@ -6,11 +6,11 @@
 use prost::Message;
 use tract_onnx::pb::{
     AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
-    TensorShapeProto, TypeProto, ValueInfoProto, attribute_proto::AttributeType,
-    tensor_proto::DataType, tensor_shape_proto, type_proto,
+    ValueInfoProto, tensor_proto::DataType, tensor_shape_proto::dimension,
 };
 
 use super::weights::{Float, Stored};
+use crate::encoder::onnx::proto;
 use crate::error::{Error, Result};
 
 /// The operators used are those of this version.
@@ -280,51 +280,19 @@ fn turn<const FROM: usize, const TO: usize>(
 
 impl Attribute<'_> {
     fn proto(&self, name: &str) -> AttributeProto {
-        let mut proto = AttributeProto {
-            name: name.into(),
-            ..Default::default()
-        };
-        let kind = match self {
-            Self::Int(i) => {
-                proto.i = *i;
-                AttributeType::Int
-            }
-            Self::Ints(ints) => {
-                proto.ints = ints.to_vec();
-                AttributeType::Ints
-            }
-            Self::Float(f) => {
-                proto.f = *f;
-                AttributeType::Float
-            }
-        };
-        proto.r#type = kind as i32;
-        proto
+        match self {
+            Self::Int(value) => proto::int(name, *value),
+            Self::Ints(values) => proto::ints(name, values),
+            Self::Float(value) => proto::float(name, *value),
+        }
     }
 }
 
 /// A declared input or output.
 pub(super) fn declared(name: &str, kind: DataType, shape: &[Axis]) -> ValueInfoProto {
-    use tensor_shape_proto::{Dimension, dimension::Value};
-    let dim = |axis: &Axis| Dimension {
-        value: Some(match axis {
-            Axis::Fixed(n) => Value::DimValue(*n as i64),
-            Axis::Free(symbol) => Value::DimParam((*symbol).into()),
-        }),
-        ..Default::default()
+    let dim = |axis: &Axis| match axis {
+        Axis::Fixed(n) => dimension::Value::DimValue(*n as i64),
+        Axis::Free(symbol) => dimension::Value::DimParam((*symbol).into()),
     };
-    let tensor = type_proto::Tensor {
-        elem_type: kind as i32,
-        shape: Some(TensorShapeProto {
-            dim: shape.iter().map(dim).collect(),
-        }),
-    };
-    ValueInfoProto {
-        name: name.into(),
-        r#type: Some(TypeProto {
-            value: Some(type_proto::Value::TensorType(tensor)),
-            ..Default::default()
-        }),
-        ..Default::default()
-    }
+    proto::declared(name, kind as i32, Some(shape.iter().map(dim).collect()))
 }
