@@ -5,7 +5,7 @@ use std::path::Path;
 use super::output::Output;
 use super::{Done, Stop, photos};
 use crate::bundle::Bundle;
-use crate::encoder::{Encoder, Feature};
+use crate::encoder::{Encoder, Feature, likeness};
 use crate::error::{Error, Result};
 use crate::frame::Decode;
 use crate::import::{self, Options, Pixels};
@@ -61,29 +61,24 @@ pub(super) fn run(
         bar.inc(1);
     }
     bar.finish_and_clear();
-    let cosines: Vec<f64> = features[0]
-        .iter()
-        .zip(&features[1])
-        .map(|(a, b)| f64::from(a.cosine(b.values())))
-        .collect();
-    if cosines.is_empty() {
+    let [ours, theirs] = features;
+    if ours.is_empty() {
         return Err(Error::invalid("photos", "none that can be read", "some")
             .at(folder)
             .into());
     }
-    let mean = cosines.iter().sum::<f64>() / cosines.len() as f64;
-    let least = cosines.iter().copied().fold(1.0, f64::min);
-    let agree = same_neighbour(&features[0], &features[1]);
+    let (mean, least) = likeness(&ours, &theirs);
+    let agree = same_neighbour(&ours, &theirs);
     let same = mean >= SAME;
     if out.json {
         out.object(&serde_json::json!({
-            "path": bundle, "against": against, "photos": cosines.len(), "cosine_mean": mean, "cosine_min": least,
+            "path": bundle, "against": against, "photos": ours.len(), "cosine_mean": mean, "cosine_min": least,
             "same_nearest": agree, "same": same,
         }))?;
     } else {
         out.line(&format!(
             "{} photos: cosine {mean:.6} in the mean, {least:.6} at least; nearest other photo the same for {agree}: {}",
-            cosines.len(),
+            ours.len(),
             if same { "the same features" } else { "other features" }
         ))?;
     }

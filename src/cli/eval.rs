@@ -21,11 +21,7 @@ pub(super) fn run(global: &Global, args: &args::Eval, out: &mut Output) -> Resul
         top: None,
     };
     for (flag, path) in [("--plot", &args.plot), ("--picture", &args.picture)] {
-        let ending = path
-            .as_ref()
-            .and_then(|p| p.extension())
-            .map(|e| e.to_ascii_lowercase());
-        if path.is_some() && !ending.is_some_and(|e| e == "svg" || e == "png") {
+        if path.as_ref().is_some_and(|p| !eval::Picture::knows(p)) {
             return Err(Stop::Usage(format!(
                 "{flag}: a name that ends in .svg or .png"
             )));

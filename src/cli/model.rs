@@ -14,6 +14,7 @@ use crate::frame::Decode;
 use crate::frame::Frame;
 use crate::import::{self, Layout, Options, Pixels, Pool, Quantized};
 use crate::preprocess::{Filter, Resize};
+use crate::store;
 use crate::text::TextEncoder;
 
 /// Photos that int8 is judged on at most.
@@ -182,7 +183,7 @@ fn inspect(bundle: &Bundle, quantized: Option<&Quantized>, out: &mut Output) -> 
             "image_encoder": card.image, "text_encoder": card.text, "vocabulary": names,
             "licences": card.licences.iter().map(|l| &l.name).collect::<Vec<_>>(),
             "int8_products": int8, "float_products": floats, "quantized": quantized,
-            "bytes": size, "sha256": hex(&bundle.envelope().sha256()), "sections": listed,
+            "bytes": size, "sha256": store::hex(&bundle.envelope().sha256()), "sections": listed,
         }))?;
         return Ok(Done::Whole);
     }
@@ -194,7 +195,7 @@ fn inspect(bundle: &Bundle, quantized: Option<&Quantized>, out: &mut Output) -> 
         "file",
         format!("{}, {}", bundle.path().display(), human_bytes(size)),
     );
-    row("sha256", hex(&bundle.envelope().sha256()));
+    row("sha256", store::hex(&bundle.envelope().sha256()));
     row(
         "space",
         format!("{} ({} floats)", bundle.feature_space(), card.dim),
@@ -304,7 +305,7 @@ fn verify(path: &Path, out: &mut Output) -> Result<Done, Stop> {
     if let Some(v) = bundle.vocabulary().map_err(|e| e.at(path))? {
         checked.push(format!("{} names", v.names.len()));
     }
-    let sha256 = hex(&bundle.envelope().sha256());
+    let sha256 = store::hex(&bundle.envelope().sha256());
     if out.json {
         out.object(&serde_json::json!({ "path": path, "whole": true, "checked": checked, "sha256": sha256 }))?;
     } else {
@@ -315,8 +316,4 @@ fn verify(path: &Path, out: &mut Output) -> Result<Done, Stop> {
         ))?;
     }
     Ok(Done::Whole)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -13,6 +13,8 @@ use tract_core::prelude::*;
 use crate::bundle::{Bundle, EncoderForm};
 use crate::error::{Error, Result};
 use crate::frame::Frame;
+#[cfg(feature = "import")]
+use crate::preprocess::Preprocess;
 use crate::preprocess::Preprocessor;
 
 /// What the image encoder says of one image: D floats of unit length.
@@ -108,12 +110,27 @@ impl Encoder {
     /// image encoder of the stated width; the words say what was found.
     pub fn open(bundle: &Bundle, threads: usize) -> Result<Self> {
         let preprocessor = Preprocessor::new(bundle.preprocess().clone())?;
-        let (width, height) = preprocessor.input_size();
-        let shape = [1, 3, height as usize, width as usize];
-        let plan =
-            plan(bundle, &shape, resolve_threads(threads)).map_err(|e| e.at(bundle.path()))?;
+        plan(
+            bundle,
+            &input_shape(&preprocessor),
+            resolve_threads(threads),
+        )
+        .and_then(|plan| Self::on(plan, preprocessor, bundle.dim()))
+        .map_err(|e| e.at(bundle.path()))
+    }
+
+    /// The encoder in the bytes of an ONNX file that is in no bundle yet, on one thread.
+    #[cfg(feature = "import")]
+    pub(crate) fn of_onnx(onnx: &[u8], preprocess: &Preprocess, dim: usize) -> Result<Self> {
+        let preprocessor = Preprocessor::new(preprocess.clone())?;
+        let plan = onnx_plan(onnx, &input_shape(&preprocessor), Some(dim), 1)?;
+        Self::on(plan, preprocessor, dim)
+    }
+
+    fn on(plan: Arc<TypedSimplePlan>, preprocessor: Preprocessor, dim: usize) -> Result<Self> {
         let state = plan.spawn().map_err(|e| run_error(&e))?;
         // A first run on a made-up picture finds operators that fail only when they run.
+        let shape = input_shape(&preprocessor);
         let picture: Vec<f32> = (0..shape.iter().product())
             .map(|i| (i % 23) as f32 / 23.0 - 0.3)
             .collect();
@@ -123,11 +140,9 @@ impl Encoder {
             state,
             preprocessor,
             input,
-            dim: bundle.dim(),
+            dim,
         };
-        encoder
-            .run(&mut Feature::default())
-            .map_err(|e| e.at(bundle.path()))?;
+        encoder.run(&mut Feature::default())?;
         Ok(encoder)
     }
 
@@ -229,6 +244,23 @@ impl Encoder {
     }
 }
 
+/// Frames × channels × height × width of what goes in.
+fn input_shape(preprocessor: &Preprocessor) -> [usize; 4] {
+    let (width, height) = preprocessor.input_size();
+    [1, 3, height as usize, width as usize]
+}
+
+/// Mean and least cosine of features to others of the same pictures.
+#[cfg(feature = "import")]
+pub(crate) fn likeness(features: &[Feature], others: &[Feature]) -> (f64, f64) {
+    let pairs = features.iter().zip(others);
+    let cosines: Vec<f64> = pairs
+        .map(|(a, b)| f64::from(a.cosine(b.values())))
+        .collect();
+    let mean = cosines.iter().sum::<f64>() / cosines.len().max(1) as f64;
+    (mean, cosines.into_iter().fold(1.0, f64::min))
+}
+
 /// 0 stands for every core that this process may use.
 pub(crate) fn resolve_threads(threads: usize) -> usize {
     match threads {
@@ -272,10 +304,11 @@ fn onnx_plan(
     graph.into_plan(&[fed], &output, threads)
 }
 
-/// Width D of the features that an image encoder gives for pictures of (width, height).
+/// Width D of the features that the encoder in `onnx` gives.
 #[cfg(feature = "import")]
-pub(crate) fn feature_width(onnx: &[u8], (width, height): (u32, u32)) -> Result<usize> {
-    let plan = onnx_plan(onnx, &[1, 3, height as usize, width as usize], None, 1)?;
+pub(crate) fn feature_width(onnx: &[u8], preprocess: &Preprocess) -> Result<usize> {
+    let shape = input_shape(&Preprocessor::new(preprocess.clone())?);
+    let plan = onnx_plan(onnx, &shape, None, 1)?;
     let fact = plan.model().output_fact(0).map_err(|e| run_error(&e))?;
     let shape = fact.shape.as_concrete();
     match shape {

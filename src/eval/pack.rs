@@ -12,12 +12,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use half::f16;
 use ndarray::{Array2, Axis};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use crate::error::{Error, Result};
 use crate::head::Random;
+use crate::import::floats;
 use crate::store;
 
 /// Largest pack that is read, in bytes.
@@ -266,23 +266,8 @@ fn matrix(view: &TensorView<'_>, name: &str) -> Result<Array2<f32>> {
     let &[rows, columns] = view.shape() else {
         return Err(no_pack(&format!("`{name}` of shape {:?}", view.shape())));
     };
-    let values: Vec<f32> = match view.dtype() {
-        Dtype::F16 => view
-            .data()
-            .as_chunks::<2>()
-            .0
-            .iter()
-            .map(|b| f16::from_le_bytes(*b).to_f32())
-            .collect(),
-        Dtype::F32 => view
-            .data()
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .map(|b| f32::from_le_bytes(*b))
-            .collect(),
-        other => return Err(no_pack(&format!("`{name}` of {other:?}, not F16 or F32"))),
-    };
+    let values = floats(view)
+        .ok_or_else(|| no_pack(&format!("`{name}` of {:?}, not F16 or F32", view.dtype())))?;
     if columns == 0 || values.iter().any(|v| !v.is_finite()) {
         return Err(no_pack(&format!(
             "a value in `{name}` that is no finite number"

@@ -154,16 +154,18 @@ impl Picture {
         Frame::from_rgb(canvas.width, canvas.height, canvas.bytes)?.to_png()
     }
 
+    /// Whether the ending of `path` is one that [`write`](Self::write) knows.
+    #[must_use]
+    pub fn knows(path: &std::path::Path) -> bool {
+        matches!(ending(path).as_str(), "svg" | "png")
+    }
+
     /// The picture in the form that the ending of `path` asks for.
     ///
     /// # Errors
     /// The ending is neither `.svg` nor `.png`, or the file cannot be written.
     pub fn write(&self, path: &std::path::Path) -> Result<()> {
-        let ending = path
-            .extension()
-            .and_then(|e| e.to_str())
-            .unwrap_or_default();
-        let bytes = match ending.to_ascii_lowercase().as_str() {
+        let bytes = match ending(path).as_str() {
             "svg" => self.to_svg().into_bytes(),
             "png" => self.to_png()?,
             _ => {
@@ -177,6 +179,11 @@ impl Picture {
         };
         crate::store::replace(path, &bytes)
     }
+}
+
+fn ending(path: &std::path::Path) -> String {
+    let ending = path.extension().and_then(|e| e.to_str());
+    ending.unwrap_or_default().to_ascii_lowercase()
 }
 
 impl Shape {

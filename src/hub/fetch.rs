@@ -13,6 +13,7 @@ use ureq::http::{Response, header};
 use ureq::{Agent, Body};
 
 use crate::error::{Error, Result};
+use crate::store;
 
 /// Largest file that is fetched, in bytes.
 const MAX_BYTES: u64 = 8 << 30;
@@ -387,5 +388,5 @@ pub(super) fn sha256(path: &Path) -> Result<String> {
             count => hash.update(&buffer[..count]),
         }
     }
-    Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
+    Ok(store::hex(&hash.finalize()))
 }

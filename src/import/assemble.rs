@@ -38,8 +38,6 @@ pub struct Imported {
     pub bundle: Bundle,
     /// What was taken from where, and which defaults were, in words.
     pub notes: Vec<String>,
-    /// Bytes of the files that it was made of.
-    pub source_bytes: u64,
     /// What quantizing did, where it was asked for.
     pub quantized: Option<Quantized>,
 }
@@ -63,7 +61,6 @@ pub fn import(
         return Ok(Imported {
             bundle: import_folder(folder, out)?,
             notes: Vec::new(),
-            source_bytes: 0,
             quantized: None,
         });
     }
@@ -72,7 +69,6 @@ pub fn import(
     Ok(Imported {
         bundle: Bundle::open(out)?,
         notes: made.notes,
-        source_bytes: made.source_bytes,
         quantized: made.quantized,
     })
 }
@@ -102,7 +98,6 @@ pub fn import_in_memory(paths: &[PathBuf], options: &Options) -> Result<Bundle> 
 struct Prepared {
     bytes: Vec<u8>,
     notes: Vec<String>,
-    source_bytes: u64,
     quantized: Option<Quantized>,
 }
 
@@ -134,7 +129,6 @@ fn prepare(
     Ok(Prepared {
         bytes,
         notes: parts.notes,
-        source_bytes: parts.source_bytes,
         quantized,
     })
 }
@@ -150,6 +144,13 @@ fn quantize(
     if let Some((onnx, _)) = &mut contents.text {
         *onnx = quantize::halve(onnx)?;
     }
+    let Some(original) = contents.image_onnx.take() else {
+        return Err(Error::invalid(
+            "bundle",
+            "no image encoder",
+            "one to quantize",
+        ));
+    };
     let calibrated = !options.calibrate.is_empty();
     let patterns = if calibrated {
         Vec::new()
@@ -161,7 +162,10 @@ fn quantize(
     } else {
         &patterns
     };
-    quantize::int8(contents, frames, calibrated, progress)
+    let space = (&contents.card.preprocess, contents.card.dim as usize);
+    let (image, quantized) = quantize::int8(&original, space, (frames, calibrated), progress)?;
+    contents.image_onnx = Some(image);
+    Ok(quantized)
 }
 
 /// Text vectors of the names in the file `list`, for boards that have no text encoder.
@@ -212,8 +216,7 @@ struct Parts {
     picture: Option<(u32, u32)>,
     logit_scale: Option<f32>,
     logit_bias: Option<f32>,
-    source_bytes: u64,
-    /// Whether it is SigLIP, which squashes pictures instead of cutting them.
+    /// Whether it is SigLIP, which squashes pictures instead of cutting them and fills texts up.
     siglip: bool,
     notes: Vec<String>,
 }
@@ -228,8 +231,6 @@ struct Text {
     most_tokens: Option<usize>,
     /// The token at which it pools, where it is a certain one.
     end: Option<u32>,
-    /// Whether it was trained on texts padded with token 1, as SigLIP was.
-    siglip: bool,
 }
 
 impl Parts {
@@ -244,12 +245,10 @@ impl Parts {
         let made = towers::read(folder, options.needs_text())?;
         let text = made.text.map(|tower| Text {
             tower,
-            // SigLIP was trained on texts of one length.
-            length: made.is_siglip.then_some(made.max_tokens),
+            length: None,
             tokens: Some(made.vocabulary),
             most_tokens: Some(made.max_tokens),
             end: made.end,
-            siglip: made.is_siglip,
         });
         Ok(Self {
             origin: folder.to_owned(),
@@ -259,7 +258,6 @@ impl Parts {
             picture: Some((made.side_px, made.side_px)),
             logit_scale: made.logit_scale,
             logit_bias: made.logit_bias,
-            source_bytes: made.len_bytes,
             siglip: made.is_siglip,
             notes: Vec::new(),
         })
@@ -291,13 +289,11 @@ impl Parts {
             pooled_is_feature,
         };
         let (mut image, mut text) = (None, None);
-        let (mut source, mut picture, mut logit_scale, mut source_bytes) =
-            (String::new(), None, None, 0);
+        let (mut source, mut picture, mut logit_scale) = (String::new(), None, None);
         let mut origin = PathBuf::new();
         for path in &files.onnx {
             super::sniff::model_file(path)?;
             let model = Model::read(path)?;
-            source_bytes += model.len_bytes();
             logit_scale = logit_scale.or(model.logit_scale());
             let (pictures, tokens) = model.towers();
             let tokens = tokens && options.needs_text();
@@ -307,11 +303,7 @@ impl Parts {
                     Error::invalid("files to import", "two models of one kind", expected).at(path),
                 );
             }
-            let second = if pictures && tokens {
-                Some(Model::read(path)?)
-            } else {
-                None
-            };
+            let second = (pictures && tokens).then(|| model.clone());
             let (of_image, of_text) = match (pictures, tokens) {
                 (true, true) => (Some(model), second),
                 (true, false) => (Some(model), None),
@@ -322,9 +314,7 @@ impl Parts {
             };
             if let Some(model) = of_text {
                 let rows = model.token_count();
-                // SigLIP was trained on texts of one length, and answers otherwise to others.
-                let usual = pooled_is_feature.then(|| most_tokens.unwrap_or(SIGLIP_TOKENS));
-                let length = model.text_length().or(usual);
+                let length = model.text_length();
                 let tower = model.text_tower(&text_ends)?.encode_to_vec();
                 text = Some(Text {
                     tower,
@@ -332,7 +322,6 @@ impl Parts {
                     tokens: rows,
                     most_tokens,
                     end: None,
-                    siglip: pooled_is_feature,
                 });
             }
             if let Some(model) = of_image {
@@ -355,7 +344,6 @@ impl Parts {
             picture,
             logit_scale,
             logit_bias: None,
-            source_bytes,
             siglip: pooled_is_feature,
             notes: Vec::new(),
         })
@@ -364,8 +352,7 @@ impl Parts {
     fn contents(&mut self, files: &Files, options: &Options, name: String) -> Result<Contents> {
         let preprocess = self.preprocess(files, options)?;
         let image = std::mem::take(&mut self.image);
-        let dim = feature_width(&image, Preprocessor::new(preprocess.clone())?.input_size())
-            .map_err(|e| e.at(&self.origin))?;
+        let dim = feature_width(&image, &preprocess).map_err(|e| e.at(&self.origin))?;
         let score = self.score(options);
         let text = self.text(files)?;
         let text_card = text.as_ref().map(|(_, tokenizer)| TextCard {
@@ -453,10 +440,13 @@ impl Parts {
             return Ok(None);
         };
         let count = |n: Option<usize>| n.and_then(|n| u32::try_from(n).ok());
+        // SigLIP was trained on texts of one length, filled with token 1, and answers otherwise to others.
+        let usual = || text.most_tokens.unwrap_or(SIGLIP_TOKENS);
+        let length = text.length.or_else(|| self.siglip.then(usual));
         let need = Need {
-            max_tokens: count(text.length.or(text.most_tokens)),
-            pad_to: count(text.length),
-            pad_id: text.siglip.then_some(1),
+            max_tokens: count(length.or(text.most_tokens)),
+            pad_to: count(length),
+            pad_id: self.siglip.then_some(1),
             vocabulary: count(text.tokens),
             end: text.end,
             lowercase: false,

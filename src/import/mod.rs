@@ -16,6 +16,7 @@ mod quantize;
 mod sniff;
 mod tokenizer;
 mod towers;
+mod values;
 mod vocabulary;
 
 use std::path::Path;
@@ -30,6 +31,7 @@ pub use assemble::{Imported, import, import_in_memory};
 pub use npy::{read_npy, write_npy};
 pub use options::{Layout, Options, Pixels, Pool};
 pub use quantize::{Quantized, products};
+pub(crate) use values::floats;
 
 /// Largest file that goes into a bundle, in bytes.
 const MAX_PART_BYTES: u64 = 2 << 30;

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use ndarray::Array2;
-use safetensors::tensor::{Dtype, SafeTensors};
+use safetensors::tensor::SafeTensors;
 
 use super::read_npy;
+use super::values::floats;
 use crate::error::{Error, Result};
 use crate::frame::Frame;
 use crate::preprocess::{Filter, Preprocess, Resize};
@@ -139,23 +140,7 @@ fn from_safetensors(bytes: &[u8], name: &str, path: &Path) -> Result<Array2<f32>
     let &[rows, columns] = view.shape() else {
         return Err(wrong(format!("`{name}` of shape {:?}", view.shape())));
     };
-    let values: Vec<f32> = match view.dtype() {
-        Dtype::F32 => view
-            .data()
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .map(|b| f32::from_le_bytes(*b))
-            .collect(),
-        Dtype::F16 => view
-            .data()
-            .as_chunks::<2>()
-            .0
-            .iter()
-            .map(|b| half::f16::from_le_bytes(*b).to_f32())
-            .collect(),
-        other => return Err(wrong(format!("`{name}` of {other:?}"))),
-    };
+    let values = floats(&view).ok_or_else(|| wrong(format!("`{name}` of {:?}", view.dtype())))?;
     let matrix =
         Array2::from_shape_vec((rows, columns), values).map_err(|e| wrong(e.to_string()))?;
     Ok(if name.ends_with(".weight") {

@@ -9,19 +9,19 @@ use std::time::Instant;
 
 use prost::Message;
 use tract_onnx::pb::{
-    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TypeProto,
-    ValueInfoProto, type_proto,
+    GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto,
 };
 use tract_onnx::prelude::*;
 
-use crate::bundle::{Bundle, Contents};
+use crate::bundle::Bundle;
 use crate::encoder::onnx::fake_quantize::{DOMAIN, Range};
+use crate::encoder::onnx::proto::{declared, int, producers};
 use crate::encoder::onnx::tensor::{F16, F32, I8, float_tensor, floats};
 use crate::encoder::onnx::{Fed, Length, Onnx, widen};
-use crate::encoder::{Encoder, Feature};
+use crate::encoder::{Encoder, likeness};
 use crate::error::{Error, Result};
 use crate::frame::Frame;
-use crate::preprocess::Preprocessor;
+use crate::preprocess::{Preprocess, Preprocessor};
 
 /// Largest squared error of a product that may be int8, relative to its squared length.
 const MOST_ERROR: f64 = 1e-3;
@@ -63,26 +63,19 @@ struct Layer {
     error: f64,
 }
 
-/// Quantizes the image encoder in `contents`, judged on `frames`; `calibrated` says that these are photos
-/// of the field, whose ranges may be fixed. `progress` hears how many of how many products are judged.
+/// Quantizes the image encoder `original` of width `dim`, judged on `frames` after `preprocess`; `calibrated`
+/// says that these are photos of the field, whose ranges may be fixed. `progress` hears how many of
+/// how many products are judged.
 ///
 /// # Errors
 /// The encoder does not run.
 pub(super) fn int8(
-    contents: &mut Contents,
-    frames: &[Frame],
-    calibrated: bool,
+    original: &[u8],
+    (preprocess, dim): (&Preprocess, usize),
+    (frames, calibrated): (&[Frame], bool),
     progress: &mut dyn FnMut(usize, usize),
-) -> Result<Quantized> {
-    let Some(original) = contents.image_onnx.take() else {
-        return Err(Error::invalid(
-            "bundle",
-            "no image encoder",
-            "one to quantize",
-        ));
-    };
-    let mut model = ModelProto::decode(&original[..])
-        .map_err(|e| Error::invalid("ONNX file", e.to_string(), "an ONNX model"))?;
+) -> Result<(Vec<u8>, Quantized)> {
+    let mut model = decode(original)?;
     let Some(graph) = model.graph.as_mut() else {
         return Err(Error::invalid(
             "ONNX file",
@@ -92,18 +85,22 @@ pub(super) fn int8(
     };
     widen::halves(graph);
     let mut layers = layers(graph);
-    let seen = activations(
-        &model,
-        &layers,
-        contents,
-        &frames[..frames.len().min(JUDGED_ON)],
-    )?;
+    let judged_on = &frames[..frames.len().min(JUDGED_ON)];
+    let seen = activations(&model, &layers, preprocess, judged_on)?;
     let total = layers.len();
     for (i, layer) in layers.iter_mut().enumerate() {
         judge(layer, &model, &seen[&layer.input], calibrated)?;
         progress(i + 1, total);
     }
-    let before = features(contents, original.clone(), frames)?;
+    let features = |onnx: &[u8]| {
+        let mut encoder = Encoder::of_onnx(onnx, preprocess, dim)?;
+        let start = Instant::now();
+        let features = frames.iter().map(|f| encoder.encode(f));
+        let features = features.collect::<Result<Vec<_>>>()?;
+        let milliseconds = 1e3 * start.elapsed().as_secs_f64() / frames.len().max(1) as f64;
+        Ok::<_, Error>((features, milliseconds))
+    };
+    let before = features(original)?;
     layers.sort_by(|a, b| a.error.total_cmp(&b.error));
     let mut taken = layers.partition_point(|l| l.error <= MOST_ERROR);
     loop {
@@ -111,45 +108,37 @@ pub(super) fn int8(
         for layer in &layers[..taken] {
             rewrite(&mut quantized, layer)?;
         }
-        let bytes = finish(quantized, &layers[..taken]).encode_to_vec();
-        let after = features(contents, bytes.clone(), frames)?;
-        let cosines: Vec<f64> = before
-            .0
-            .iter()
-            .zip(&after.0)
-            .map(|(a, b)| f64::from(a.cosine(b.values())))
-            .collect();
-        let mean = cosines.iter().sum::<f64>() / cosines.len().max(1) as f64;
-        let least = cosines.iter().copied().fold(1.0, f64::min);
+        if taken > 0 {
+            quantized = in_order(quantized);
+        }
+        let bytes = quantized.encode_to_vec();
+        let after = features(&bytes)?;
+        let (mean, least) = likeness(&before.0, &after.0);
         if (mean >= LEAST_COSINE && least >= LEAST_OF_ANY) || taken == 0 {
-            contents.image_onnx = Some(bytes);
-            let sizes = (
-                original.len(),
-                contents.image_onnx.as_ref().map_or(0, Vec::len),
-            );
-            return Ok(Quantized {
+            let (int8, floats) = layers.split_at(taken);
+            let is_fixed = |l: &&Layer| matches!(l.range, Range::Fixed { .. });
+            let quantized = Quantized {
                 int8: taken,
-                fixed: layers[..taken]
-                    .iter()
-                    .filter(|l| matches!(l.range, Range::Fixed { .. }))
-                    .count(),
-                floats: layers[taken..]
-                    .iter()
-                    .map(|l| (l.name.clone(), l.error))
-                    .collect(),
+                fixed: int8.iter().filter(is_fixed).count(),
+                floats: floats.iter().map(|l| (l.name.clone(), l.error)).collect(),
                 cosine: (mean, least),
                 milliseconds: (before.1, after.1),
-                bytes: sizes,
-            });
+                bytes: (original.len(), bytes.len()),
+            };
+            return Ok((bytes, quantized));
         }
         taken -= (taken / 8).max(1);
     }
 }
 
+fn decode(onnx: &[u8]) -> Result<ModelProto> {
+    ModelProto::decode(onnx)
+        .map_err(|e| Error::invalid("ONNX file", e.to_string(), "an ONNX model"))
+}
+
 /// Halves the weights of a text encoder: the numbers of f16 exports, at half the size.
 pub(super) fn halve(onnx: &[u8]) -> Result<Vec<u8>> {
-    let mut model = ModelProto::decode(onnx)
-        .map_err(|e| Error::invalid("ONNX file", e.to_string(), "an ONNX model"))?;
+    let mut model = decode(onnx)?;
     let tensors = model.graph.iter_mut().flat_map(|g| &mut g.initializer);
     for t in tensors.filter(|t| t.data_type == F32) {
         let values = floats(t)?;
@@ -174,8 +163,7 @@ pub fn products(bundle: &Bundle) -> Result<(usize, Vec<String>)> {
     let Some((_, bytes)) = bundle.image_encoder()? else {
         return Ok((0, Vec::new()));
     };
-    let model = ModelProto::decode(&bytes[..])
-        .map_err(|e| Error::invalid("image encoder", e.to_string(), "an ONNX model"))?;
+    let model = decode(&bytes)?;
     let graph = model.graph.unwrap_or_default();
     let unfolded: HashSet<&str> = graph
         .node
@@ -262,14 +250,14 @@ fn layers(graph: &GraphProto) -> Vec<Layer> {
 fn activations(
     model: &ModelProto,
     layers: &[Layer],
-    contents: &Contents,
+    preprocess: &Preprocess,
     frames: &[Frame],
 ) -> Result<HashMap<String, Vec<Tensor>>> {
     let mut names: Vec<&str> = layers.iter().map(|l| l.input.as_str()).collect();
     names.sort_unstable();
     names.dedup();
     let mut seen: HashMap<String, Vec<Tensor>> = HashMap::new();
-    let mut preprocessor = Preprocessor::new(contents.card.preprocess.clone())?;
+    let mut preprocessor = Preprocessor::new(preprocess.clone())?;
     let (width, height) = preprocessor.input_size();
     let shape = [1, 3, height as usize, width as usize];
     let mut asked = model.clone();
@@ -317,8 +305,7 @@ fn run_plan(
     shape: &[usize],
     outputs: &[&str],
 ) -> Result<Arc<TypedSimplePlan>> {
-    let graph = Onnx::parse(&model.encode_to_vec())?;
-    drop(model);
+    let graph = Onnx::of(model)?;
     let shape: Vec<Length> = shape.iter().map(|n| Length::Fixed(*n)).collect();
     let fed = Fed {
         name: input,
@@ -355,7 +342,7 @@ fn judge(layer: &mut Layer, model: &ModelProto, seen: &[Tensor], calibrated: boo
         };
         let mut rounded = plain.clone();
         rewrite(&mut rounded, &Layer { node: 0, ..tried })?;
-        let rounded = finish_order(rounded);
+        let rounded = in_order(rounded);
         let found = outputs(&rounded, &layer.input, seen)?;
         let (mut off, mut whole) = (0.0, 1e-30);
         for (a, b) in exact.iter().zip(&found) {
@@ -399,17 +386,7 @@ fn alone(model: &ModelProto, node: &NodeProto) -> Result<ModelProto> {
     let graph = GraphProto {
         node: vec![node.clone()],
         initializer: held.cloned().collect(),
-        input: vec![ValueInfoProto {
-            name: node.input[0].clone(),
-            r#type: Some(TypeProto {
-                value: Some(type_proto::Value::TensorType(type_proto::Tensor {
-                    elem_type: F32,
-                    shape: None,
-                })),
-                ..Default::default()
-            }),
-            ..Default::default()
-        }],
+        input: vec![declared(&node.input[0], F32, None)],
         output: vec![ValueInfoProto {
             name: node.output[0].clone(),
             ..Default::default()
@@ -501,12 +478,7 @@ fn rewrite(model: &mut ModelProto, layer: &Layer) -> Result<()> {
         name: unfolded.clone(),
         input: vec![layer.weight.clone(), scale_name],
         output: vec![unfolded],
-        attribute: vec![AttributeProto {
-            name: "axis".into(),
-            r#type: 2,
-            i: layer.axis as i64,
-            ..Default::default()
-        }],
+        attribute: vec![int("axis", layer.axis as i64)],
         ..Default::default()
     });
     let name = rounded_name(layer);
@@ -525,46 +497,11 @@ fn rounded_name(layer: &Layer) -> String {
     }
 }
 
-fn finish(model: ModelProto, taken: &[Layer]) -> ModelProto {
-    if taken.is_empty() {
-        model
-    } else {
-        finish_order(model)
-    }
-}
-
 /// Puts new nodes before their readers, and names our operators' domain.
-fn finish_order(mut model: ModelProto) -> ModelProto {
+fn in_order(mut model: ModelProto) -> ModelProto {
     if let Some(graph) = &mut model.graph {
+        let order = order(graph);
         let nodes = std::mem::take(&mut graph.node);
-        let made: HashMap<String, usize> = nodes
-            .iter()
-            .enumerate()
-            .flat_map(|(i, n)| n.output.iter().map(move |o| (o.clone(), i)))
-            .collect();
-        let mut placed = vec![false; nodes.len()];
-        let mut order = Vec::with_capacity(nodes.len());
-        for first in 0..nodes.len() {
-            // Depth first, without recursion: graphs may be thousands of nodes deep.
-            let mut stack = vec![(first, false)];
-            while let Some((at, ready)) = stack.pop() {
-                if placed[at] {
-                    continue;
-                }
-                if ready {
-                    placed[at] = true;
-                    order.push(at);
-                    continue;
-                }
-                stack.push((at, true));
-                let needs = nodes[at]
-                    .input
-                    .iter()
-                    .filter_map(|i| made.get(i))
-                    .filter(|i| !placed[**i]);
-                stack.extend(needs.map(|i| (*i, false)));
-            }
-        }
         let mut nodes: Vec<Option<NodeProto>> = nodes.into_iter().map(Some).collect();
         graph.node = order.into_iter().filter_map(|i| nodes[i].take()).collect();
     }
@@ -577,29 +514,30 @@ fn finish_order(mut model: ModelProto) -> ModelProto {
     model
 }
 
-/// Features of `frames` by the encoder `onnx`, and milliseconds a picture.
-fn features(
-    contents: &mut Contents,
-    onnx: Vec<u8>,
-    frames: &[Frame],
-) -> Result<(Vec<Feature>, f64)> {
-    let text = contents.text.take();
-    let card = contents.card.text.take();
-    let vocabulary = contents.vocabulary.take();
-    contents.image_onnx = Some(onnx);
-    let bytes = contents.to_bytes();
-    contents.image_onnx = None;
-    (contents.text, contents.card.text, contents.vocabulary) = (text, card, vocabulary);
-    let mut encoder = Encoder::open(&Bundle::from_bytes(&bytes?)?, 1)?;
-    let start = Instant::now();
-    let features = frames
-        .iter()
-        .map(|f| encoder.encode(f))
-        .collect::<Result<Vec<_>>>()?;
-    Ok((
-        features,
-        1e3 * start.elapsed().as_secs_f64() / frames.len().max(1) as f64,
-    ))
+/// Nodes so that each stands behind what it reads, else as they stand.
+fn order(graph: &GraphProto) -> Vec<usize> {
+    let made = producers(graph);
+    let mut placed = vec![false; graph.node.len()];
+    let mut order = Vec::with_capacity(graph.node.len());
+    for first in 0..graph.node.len() {
+        // Depth first, without recursion: graphs may be thousands of nodes deep.
+        let mut stack = vec![(first, false)];
+        while let Some((at, ready)) = stack.pop() {
+            if placed[at] {
+                continue;
+            }
+            if ready {
+                placed[at] = true;
+                order.push(at);
+                continue;
+            }
+            stack.push((at, true));
+            let inputs = graph.node[at].input.iter();
+            let needs = inputs.filter_map(|i| made.get(i.as_str()));
+            stack.extend(needs.filter(|i| !placed[**i]).map(|i| (*i, false)));
+        }
+    }
+    order
 }
 
 /// Pictures to judge on where there are no photos: blobs of colour over gratings.

@@ -31,3 +31,9 @@ pub use generations::{Generation, Place};
 pub use layout::{ALIGNMENT, FORMAT_VERSION, Kind, NAME_LIMIT, SECTION_LIMIT, Stamp};
 pub use save::{Saver, replace, replace_with};
 pub use values::{POSTCARD_LIMIT, decode_postcard, encode_postcard};
+
+/// Bytes as hex, as hashes are shown.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}

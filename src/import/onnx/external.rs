@@ -14,8 +14,8 @@ use crate::error::{Error, Result};
 /// Most bytes of weights beside one file.
 const MAX_BYTES: u64 = 8 << 30;
 
-/// Brings all weights of `graph` inside, feeds them to `hash`, and tells how many bytes they were.
-pub(super) fn gather(graph: &mut GraphProto, onnx: &Path, hash: &mut Sha256) -> Result<u64> {
+/// Brings all weights of `graph` inside and feeds them to `hash`.
+pub(super) fn gather(graph: &mut GraphProto, onnx: &Path, hash: &mut Sha256) -> Result<()> {
     let mut files = HashMap::new();
     let mut total = 0;
     let inner = graph
@@ -43,7 +43,7 @@ pub(super) fn gather(graph: &mut GraphProto, onnx: &Path, hash: &mut Sha256) -> 
         tensor.data_location = None;
         tensor.external_data.clear();
     }
-    Ok(total)
+    Ok(())
 }
 
 fn read(tensor: &TensorProto, onnx: &Path, files: &mut HashMap<String, File>) -> Result<Vec<u8>> {

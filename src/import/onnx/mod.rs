@@ -28,7 +28,6 @@ pub(super) struct Model {
     proto: ModelProto,
     path: PathBuf,
     sha256: [u8; 32],
-    bytes: u64,
 }
 
 impl Model {
@@ -40,7 +39,6 @@ impl Model {
         let bytes = store::read_bounded(path, "bytes of an ONNX file", MAX_BYTES)?;
         let mut hash = Sha256::new();
         hash.update(&bytes);
-        let mut length = bytes.len() as u64;
         let mut proto = ModelProto::decode(&bytes[..]).map_err(|e| {
             let found = format!("{} bytes that end or break off inside ({e})", bytes.len());
             let expected = "a whole ONNX model: was the download complete?";
@@ -51,23 +49,17 @@ impl Model {
         let graph = graph.ok_or_else(|| {
             Error::invalid("ONNX file", "no graph", "a model with at least one node").at(path)
         })?;
-        length += external::gather(graph, path, &mut hash)?;
+        external::gather(graph, path, &mut hash)?;
         Ok(Self {
             proto,
             path: path.to_owned(),
             sha256: hash.finalize().into(),
-            bytes: length,
         })
     }
 
     /// SHA-256 over the file and the weights beside it.
     pub(super) fn sha256(&self) -> String {
-        self.sha256.iter().map(|b| format!("{b:02x}")).collect()
-    }
-
-    /// Length of the file and of the weights beside it.
-    pub(super) fn len_bytes(&self) -> u64 {
-        self.bytes
+        store::hex(&self.sha256)
     }
 
     /// Whether the file holds a tower that takes pictures, and one that takes tokens.

@@ -39,8 +39,6 @@ pub(super) struct Towers {
     pub(super) is_siglip: bool,
     /// SHA-256 over names and values of all weights.
     pub(super) fingerprint: String,
-    /// Bytes of the weights.
-    pub(super) len_bytes: u64,
 }
 
 /// Stems of the files that weights are published in.
@@ -115,7 +113,6 @@ fn towers(shape: &Shape, naming: Naming, weights: &Weights, with_text: bool) -> 
         }),
         is_siglip: naming == Naming::Siglip,
         fingerprint: weights.fingerprint(),
-        len_bytes: weights.len_bytes(),
     })
 }
 

@@ -118,11 +118,6 @@ impl Weights {
         Ok(weights)
     }
 
-    /// Bytes of all files.
-    pub(super) fn len_bytes(&self) -> u64 {
-        self.shards.iter().map(|s| s.bytes.len() as u64).sum()
-    }
-
     pub(super) fn has(&self, name: &str) -> bool {
         self.places.contains_key(name)
     }
@@ -205,7 +200,7 @@ impl Weights {
             hash.update(format!("{name} {:?} {:?}\n", about.dtype, about.shape));
             hash.update(shard.data(about.data_offsets).unwrap_or_default());
         }
-        hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
+        store::hex(&hash.finalize())
     }
 }
 
