@@ -6,7 +6,7 @@ use prost::Message;
 use serde_json::Value;
 
 use super::folder::Files;
-use super::onnx::{ImageEnds, Model, TextEnds};
+use super::onnx::{self, ImageEnds, Model, TextEnds};
 use super::options::{Options, projection};
 use super::preprocessor::{self, json};
 use super::quantize::{self, Quantized};
@@ -231,6 +231,8 @@ struct Text {
     most_tokens: Option<usize>,
     /// The token at which it pools, where it is a certain one.
     end: Option<u32>,
+    /// Whether it comes from an exporter, so that nobody has run it here yet.
+    unproven: bool,
 }
 
 impl Parts {
@@ -249,6 +251,7 @@ impl Parts {
             tokens: Some(made.vocabulary),
             most_tokens: Some(made.max_tokens),
             end: made.end,
+            unproven: false,
         });
         Ok(Self {
             origin: folder.to_owned(),
@@ -322,6 +325,7 @@ impl Parts {
                     tokens: rows,
                     most_tokens,
                     end: None,
+                    unproven: true,
                 });
             }
             if let Some(model) = of_image {
@@ -354,11 +358,8 @@ impl Parts {
         let image = std::mem::take(&mut self.image);
         let dim = feature_width(&image, &preprocess).map_err(|e| e.at(&self.origin))?;
         let score = self.score(options);
-        let text = self.text(files)?;
-        let text_card = text.as_ref().map(|(_, tokenizer)| TextCard {
-            max_tokens: tokenizer.max_tokens,
-            exact: true,
-        });
+        let text = self.text(files, dim)?;
+        let text_card = text.as_ref().map(|(_, tokenizer)| text_card(tokenizer));
         let card = Card {
             about: format!(
                 "imported from {}",
@@ -435,7 +436,7 @@ impl Parts {
     }
 
     /// The text encoder with its tokenizer; without one it is left out, with a word.
-    fn text(&mut self, files: &Files) -> Result<Option<(Vec<u8>, Fitted)>> {
+    fn text(&mut self, files: &Files, dim: usize) -> Result<Option<(Vec<u8>, Fitted)>> {
         let Some(text) = self.text.take() else {
             return Ok(None);
         };
@@ -453,11 +454,32 @@ impl Parts {
         };
         for place in files.places.iter().filter(|p| p.is_dir()) {
             let found = tokenizer::Files::of_folder(place)?;
-            if found.any() {
-                let fitted = tokenizer::read(&found, &need).map_err(|e| e.at(place))?;
-                self.notes.push(format!("tokenizer: {}", fitted.about));
-                return Ok(Some((text.tower, fitted)));
+            if !found.any() {
+                continue;
             }
+            let fit = |need: &Need| tokenizer::read(&found, need).map_err(|e| e.at(place));
+            let mut fitted = fit(&need)?;
+            let mut tower = text.tower;
+            let runs =
+                |tower: &[u8], t: &Fitted| TextEncoder::of(tower, &t.json, &text_card(t), dim);
+            if text.unproven
+                && need.pad_to.is_none()
+                && let Err(e) = runs(&tower, &fitted)
+            {
+                log::info!("texts of free lengths: {e}; padding all of them instead");
+                let padded = Need {
+                    pad_to: Some(fitted.max_tokens),
+                    ..need
+                };
+                fitted = fit(&padded)?;
+                tower = onnx::one_text(&tower, fitted.max_tokens)?;
+                self.notes.push(format!(
+                    "tract follows this text model for one length only: each text is padded to {} tokens, which takes longer",
+                    fitted.max_tokens
+                ));
+            }
+            self.notes.push(format!("tokenizer: {}", fitted.about));
+            return Ok(Some((tower, fitted)));
         }
         self.notes.push(
             "no tokenizer beside the text model (tokenizer.json, or vocab.json and merges.txt): the bundle gets no text encoder".into(),
@@ -482,6 +504,13 @@ impl Parts {
             scale: scale.unwrap_or(CLIP_SCALE),
             bias: bias.unwrap_or(0.0),
         }
+    }
+}
+
+fn text_card(tokenizer: &Fitted) -> TextCard {
+    TextCard {
+        max_tokens: tokenizer.max_tokens,
+        exact: true,
     }
 }
 

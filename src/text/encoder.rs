@@ -7,13 +7,14 @@ use tract_onnx::prelude::*;
 use super::labels::Label;
 use super::prompts::fill;
 use super::tokens::{Tokenizer, Tokens};
-use crate::bundle::{Bundle, TextSections};
+use crate::bundle::{Bundle, TextCard};
 use crate::encoder::{
     normalise,
-    onnx::{Fed, Length, Onnx},
+    onnx::{Declared, Fed, Length, Onnx},
 };
 use crate::error::{Error, Result};
 
+const IDS: &str = "input_ids";
 const MASK: &str = "attention_mask";
 /// Texts of one run: enough to keep the products busy, little enough for a small board.
 const BATCH: usize = 16;
@@ -27,6 +28,8 @@ pub struct TextEncoder {
     /// Names of the inputs, in the order in which the graph takes them.
     inputs: Vec<String>,
     tokenizer: Tokenizer,
+    /// Texts of every run, where the graph takes no other number.
+    batch: Option<usize>,
     dim: usize,
     exact: bool,
 }
@@ -49,16 +52,26 @@ impl TextEncoder {
         let Some(sections) = bundle.text_encoder()? else {
             return Ok(None);
         };
-        Self::from_sections(&sections, bundle.dim())
-            .map(Some)
-            .map_err(|e| e.at(bundle.path()))
+        Self::of(
+            &sections.onnx,
+            &sections.tokenizer,
+            &sections.card,
+            bundle.dim(),
+        )
+        .map(Some)
+        .map_err(|e| e.at(bundle.path()))
     }
 
-    fn from_sections(sections: &TextSections, dim: usize) -> Result<Self> {
-        let tokenizer = Tokenizer::open(&sections.tokenizer, sections.card.max_tokens as usize)?;
-        let graph = Onnx::parse(&sections.onnx)?;
-        let names: Vec<String> = graph.inputs().into_iter().map(|i| i.name).collect();
-        if names.iter().filter(|n| *n != MASK).ne(["input_ids"]) {
+    /// A text encoder from the bytes of its graph and of its `tokenizer.json`.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(crate) fn of(onnx: &[u8], tokenizer: &[u8], card: &TextCard, dim: usize) -> Result<Self> {
+        let tokenizer = Tokenizer::open(tokenizer, card.max_tokens as usize)?;
+        let graph = Onnx::parse(onnx)?;
+        let declared = graph.inputs();
+        let names: Vec<String> = declared.iter().map(|i| i.name.clone()).collect();
+        if names.iter().filter(|n| *n != MASK).ne([IDS]) {
             let expected = "`input_ids` and maybe `attention_mask`";
             return Err(Error::invalid(
                 "text encoder inputs",
@@ -66,22 +79,23 @@ impl TextEncoder {
                 expected,
             ));
         }
-        if !graph.outputs().iter().any(|o| o.name == "text_embeds") {
-            let found: Vec<String> = graph
-                .outputs()
-                .iter()
-                .map(super::super::encoder::onnx::Declared::words)
-                .collect();
+        let outputs = graph.outputs();
+        if !outputs.iter().any(|o| o.name == "text_embeds") {
+            let found = Declared::list(&outputs);
             return Err(Error::invalid(
                 "text encoder outputs",
-                found.join(", "),
+                found,
                 "`text_embeds`",
             ));
         }
-        let tokens = tokenizer
-            .fixed()
-            .map_or(Length::Free("tokens"), Length::Fixed);
-        let shape = [Length::Free("batch"), tokens];
+        let ids = declared.iter().find(|i| i.name == IDS);
+        let batch = ids.and_then(|i| i.shape.first().copied().flatten());
+        let shape = [
+            batch.map_or(Length::Free("batch"), Length::Fixed),
+            tokenizer
+                .fixed()
+                .map_or(Length::Free("tokens"), Length::Fixed),
+        ];
         let inputs: Vec<Fed<'_>> = names
             .iter()
             .map(|n| Fed {
@@ -95,8 +109,9 @@ impl TextEncoder {
             plan,
             inputs: names,
             tokenizer,
+            batch,
             dim,
-            exact: sections.card.exact,
+            exact: card.exact,
         })
     }
 
@@ -204,7 +219,7 @@ impl TextEncoder {
         let mut state = self.plan.spawn().map_err(|e| failed(&e))?;
         let mut done = 0;
         for same_length in order.chunk_by(|a, b| tokens[*a].ids.len() == tokens[*b].ids.len()) {
-            for batch in same_length.chunks(BATCH) {
+            for batch in same_length.chunks(self.batch.unwrap_or(BATCH)) {
                 let rows: Vec<&Tokens> = batch.iter().map(|i| &tokens[*i]).collect();
                 for (i, v) in batch.iter().zip(self.run(&mut state, &rows)?) {
                     vectors[*i] = v;
@@ -217,16 +232,19 @@ impl TextEncoder {
     }
 
     fn run(&self, state: &mut TypedSimpleState, rows: &[&Tokens]) -> Result<Vec<Vec<f32>>> {
-        let shape = [rows.len(), rows[0].ids.len()];
+        // Where the graph takes one number of texts, the last one fills up.
+        let count = self.batch.unwrap_or(rows.len());
+        let filled = |i: usize| rows[i.min(rows.len() - 1)];
+        let shape = [count, rows[0].ids.len()];
         let input = |name: &String| {
-            let of = |t: &&Tokens| {
+            let of = |t: &Tokens| {
                 if name == MASK {
                     t.mask.clone()
                 } else {
                     t.ids.clone()
                 }
             };
-            let values: Vec<i64> = rows.iter().flat_map(of).collect();
+            let values: Vec<i64> = (0..count).flat_map(|i| of(filled(i))).collect();
             Tensor::from_shape(&shape, &values).map(IntoTValue::into_tvalue)
         };
         let inputs = self
@@ -238,16 +256,17 @@ impl TextEncoder {
         let outputs = state.run(inputs).map_err(|e| failed(&e))?;
         let view = outputs[0].try_as_plain_ram().map_err(|e| failed(&e))?;
         let values = view.as_slice::<f32>().map_err(|e| failed(&e))?;
-        if values.len() != rows.len() * self.dim {
-            let found = format!("{} values for {} texts", values.len(), rows.len());
-            return Err(Error::invalid(
-                "text encoder output",
-                found,
-                format!("{} a text", self.dim),
-            ));
+        if values.len() != count * self.dim {
+            let found = format!("{} floats a text", values.len() / count);
+            let expected = format!(
+                "{}, the width of the image features: are both towers of one model, projections included?",
+                self.dim
+            );
+            return Err(Error::invalid("text features", found, expected));
         }
         values
             .chunks_exact(self.dim)
+            .take(rows.len())
             .map(|v| {
                 let mut v = v.to_vec();
                 normalise(&mut v)?;

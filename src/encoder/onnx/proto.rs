@@ -3,11 +3,14 @@
 use std::collections::{HashMap, HashSet};
 
 use tract_onnx::pb::{
-    AttributeProto, GraphProto, NodeProto, TensorShapeProto, TypeProto, ValueInfoProto,
+    AttributeProto, GraphProto, NodeProto, TensorProto, TensorShapeProto, TypeProto,
+    ValueInfoProto,
     attribute_proto::AttributeType,
     tensor_shape_proto::{Dimension, dimension::Value},
     type_proto,
 };
+
+use super::tensor::I64;
 
 fn attribute(name: &str, kind: AttributeType) -> AttributeProto {
     AttributeProto {
@@ -46,6 +49,23 @@ pub(crate) fn word(name: &str, value: &str) -> AttributeProto {
     AttributeProto {
         s: value.into(),
         ..attribute(name, AttributeType::String)
+    }
+}
+
+/// A whole number that a node states.
+pub(crate) fn integer_of(node: &NodeProto, name: &str) -> Option<i64> {
+    let found = node.attribute.iter().find(|a| a.name == name);
+    found.map(|a| a.i)
+}
+
+/// A tensor of 64-bit integers.
+pub(crate) fn whole_numbers(name: &str, dims: &[i64], values: &[i64]) -> TensorProto {
+    TensorProto {
+        name: name.into(),
+        dims: dims.to_vec(),
+        data_type: I64,
+        raw_data: values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        ..Default::default()
     }
 }
 

@@ -2,14 +2,13 @@
 
 use ndarray::Array2;
 use tract_onnx::pb::{
-    AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto,
-    tensor_shape_proto::dimension::Value,
+    AttributeProto, GraphProto, NodeProto, ValueInfoProto, tensor_shape_proto::dimension::Value,
 };
 
 use super::super::options::{Layout, Pool};
 use super::{cut_to, inputs};
 use crate::encoder::onnx::Declared;
-use crate::encoder::onnx::proto::{declared, int, ints};
+use crate::encoder::onnx::proto::{declared, int, ints, whole_numbers};
 use crate::encoder::onnx::tensor::{F32, I32, I64, float_tensor, floats};
 use crate::error::{Error, Result};
 
@@ -455,17 +454,8 @@ pub(super) fn logit_scale(graph: &GraphProto) -> Option<f32> {
     None
 }
 
-fn whole_numbers(name: &str, dims: &[i64], values: &[i64]) -> TensorProto {
-    TensorProto {
-        name: name.into(),
-        dims: dims.to_vec(),
-        data_type: I64,
-        raw_data: values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-        ..Default::default()
-    }
-}
-
-fn value(name: &str, kind: i32, shape: &[Option<usize>]) -> ValueInfoProto {
+/// A declared input or output, its free lengths named.
+pub(super) fn value(name: &str, kind: i32, shape: &[Option<usize>]) -> ValueInfoProto {
     let dim = |(i, d): (usize, &Option<usize>)| {
         d.map_or_else(
             || Value::DimParam(format!("{name}_{i}")),

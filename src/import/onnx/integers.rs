@@ -4,7 +4,8 @@
 //! product of what the integers stand for, so `DynamicQuantizeLinear → MatMulInteger → Cast → Mul`
 //! becomes `FakeQuantize → MatMul` of the dequantized weight, and `QuantizeLinear →
 //! DequantizeLinear` on an activation becomes `FakeQuantize`. Weights stay integers in the file,
-//! behind a DequantizeLinear that unfolds them when the model is opened.
+//! behind a DequantizeLinear that unfolds them when the model is opened. Operators that take and give
+//! integers (QLinearConv and its kin) are brought to that form first.
 
 use std::collections::HashMap;
 
@@ -13,19 +14,14 @@ use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 use crate::encoder::onnx::fake_quantize::Range;
 use crate::encoder::onnx::proto::{int, producers};
 use crate::encoder::onnx::tensor::{F32, I8, U8, floats, integers, is_integer};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Rewrites `graph` in place; what it does not know stays tract's.
 ///
 /// # Errors
-/// Operators whose integers tract answers wrongly and that are not spelled out here.
+/// Operators on integers that tract answers wrongly and that are not known here.
 pub(super) fn spell_out(graph: &mut GraphProto) -> Result<()> {
-    if let Some(node) = graph.node.iter().find(|n| n.op_type.starts_with("QLinear")) {
-        let found = format!("{} at node `{}`", node.op_type, node.name);
-        let expected =
-            "QuantizeLinear and DequantizeLinear (quant_format QDQ), dynamic int8, or floats";
-        return Err(Error::invalid("quantized operator", found, expected));
-    }
+    super::qlinear::unfold(graph)?;
     fold_quantized_constants(graph)?;
     pairs(graph)?;
     dynamic(graph)?;

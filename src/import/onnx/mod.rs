@@ -1,9 +1,11 @@
 //! ONNX files as exporters write them, brought to the one form that bundles keep: one tower, one
 //! input and one output of known names, all weights inside, integer arithmetic spelled out.
 
+mod end_token;
 mod ends;
 mod external;
 mod integers;
+mod qlinear;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -14,6 +16,7 @@ use tract_onnx::pb::{GraphProto, ModelProto};
 
 use crate::encoder::onnx::Declared;
 use crate::encoder::onnx::proto::{producers, read_by, read_names};
+use crate::encoder::onnx::tensor::I64;
 use crate::error::{Error, Result};
 use crate::store;
 
@@ -113,6 +116,7 @@ impl Model {
         ends.apply(self.graph_mut())
             .and_then(|()| integers::spell_out(self.graph_mut()))
             .map_err(|e| e.at(&path))?;
+        end_token::pick_by_pairs(self.graph_mut());
         Ok(self.finish())
     }
 
@@ -138,6 +142,20 @@ impl Model {
         self.proto.metadata_props.clear();
         self.proto
     }
+}
+
+/// The stored text tower `onnx` declared to take one text of `tokens` tokens a run.
+///
+/// # Errors
+/// It is no ONNX.
+pub(super) fn one_text(onnx: &[u8], tokens: u32) -> Result<Vec<u8>> {
+    let mut proto = ModelProto::decode(onnx)
+        .map_err(|e| Error::invalid("text tower", e.to_string(), "an ONNX model"))?;
+    let inputs = proto.graph.iter_mut().flat_map(|g| &mut g.input);
+    for input in inputs {
+        *input = ends::value(&input.name, I64, &[Some(1), Some(tokens as usize)]);
+    }
+    Ok(proto.encode_to_vec())
 }
 
 fn opset(proto: &ModelProto) -> i64 {
