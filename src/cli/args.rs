@@ -464,6 +464,9 @@ pub(crate) struct Import {
     /// Projection of the image output: FILE.npy, or FILE.safetensors:TENSOR
     #[arg(long, value_name = "FILE", help_heading = "The model's ends")]
     pub(crate) projection: Option<String>,
+    /// Projection of the text output, likewise
+    #[arg(long, value_name = "FILE", help_heading = "The model's ends")]
+    pub(crate) text_projection: Option<String>,
     /// Axes of the picture [default: as the model declares them]
     #[arg(long, value_parser = ["nchw", "nhwc"], help_heading = "The model's ends")]
     pub(crate) layout: Option<String>,

@@ -132,6 +132,7 @@ fn options(args: &args::Import) -> Result<Options> {
             _ => Pool::Mean,
         }),
         projection: args.projection.clone(),
+        text_projection: args.text_projection.clone(),
         layout: args.layout.as_deref().map(|l| match l {
             "nchw" => Layout::Nchw,
             _ => Layout::Nhwc,

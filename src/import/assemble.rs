@@ -288,7 +288,11 @@ impl Parts {
         };
         let text_ends = TextEnds {
             output: options.text_output.clone(),
-            projection: None,
+            projection: options
+                .text_projection
+                .as_deref()
+                .map(projection)
+                .transpose()?,
             pooled_is_feature,
         };
         let (mut image, mut text) = (None, None);
@@ -408,6 +412,7 @@ impl Parts {
         };
         let found = p.over(known.clone().unwrap_or(usual));
         found.check()?;
+        let input = Preprocessor::new(found.clone())?.input_size();
         match (place, known) {
             (Some(path), Some(_)) => self
                 .notes
@@ -417,10 +422,9 @@ impl Parts {
                 "no preprocessor_config.json: {}'s own preprocessing is taken, {} pixels, bicubic; \
                  --size, --mean, --std and --filter say otherwise",
                 if self.siglip { "SigLIP" } else { "CLIP" },
-                side.0.max(side.1)
+                input.0.max(input.1)
             )),
         }
-        let input = Preprocessor::new(found.clone())?.input_size();
         if let Some(fixed) = self.picture.filter(|fixed| *fixed != input) {
             let found = format!("{}×{}", input.0, input.1);
             let expected = format!(

@@ -48,6 +48,8 @@ pub struct Options {
     pub pool: Option<Pool>,
     /// File of a projection P×D for the image output: `.npy`, or `FILE.safetensors:TENSOR`.
     pub projection: Option<String>,
+    /// The same for the text output.
+    pub text_projection: Option<String>,
     /// Axes of the image input.
     pub layout: Option<Layout>,
     /// Preprocessing that goes before what the files say.
@@ -113,12 +115,31 @@ impl Pixels {
 pub(super) fn projection(place: &str) -> Result<Array2<f32>> {
     let (path, tensor) = match place.rsplit_once(".safetensors:") {
         Some((stem, tensor)) => (PathBuf::from(format!("{stem}.safetensors")), Some(tensor)),
+        None if place.ends_with(".safetensors") => (PathBuf::from(place), Some("")),
         None => (PathBuf::from(place), None),
     };
     let bytes = store::read_bounded(&path, "bytes of a projection", MAX_PROJECTION)?;
     match tensor {
         None => read_npy(&bytes).map_err(|e| e.at(&path)),
         Some(name) => from_safetensors(&bytes, name, &path),
+    }
+}
+
+/// Tensors that may be a projection, for messages.
+fn likely(file: &SafeTensors<'_>) -> String {
+    const MOST: usize = 6;
+    let matrix = |n: &&str| file.tensor(n).is_ok_and(|t| t.shape().len() == 2);
+    let mut names: Vec<&str> = file.names().into_iter().filter(matrix).collect();
+    // Those that are called so come first.
+    names.sort_unstable_by_key(|n| (!n.contains("proj"), n.contains("layers"), n.len(), *n));
+    let more = match names.len().saturating_sub(MOST) {
+        0 => String::new(),
+        more => format!(" or {more} more"),
+    };
+    names.truncate(MOST);
+    match names[..] {
+        [] => "a matrix, of which this file has none".into(),
+        _ => format!("`{}`{more}", names.join("`, `")),
     }
 }
 
@@ -132,11 +153,18 @@ fn from_safetensors(bytes: &[u8], name: &str, path: &Path) -> Result<Array2<f32>
         .at(path)
     };
     let file = SafeTensors::deserialize(bytes).map_err(|e| wrong(e.to_string()))?;
-    let view = file.tensor(name).map_err(|_| {
-        let mut names = file.names();
-        names.sort_unstable();
-        wrong(format!("no `{name}` among {}", names.join(", ")))
-    })?;
+    let Ok(view) = file.tensor(name) else {
+        return Err(Error::invalid(
+            "projection",
+            if name.is_empty() {
+                "no name of a tensor".into()
+            } else {
+                format!("no tensor `{name}`")
+            },
+            format!("FILE.safetensors:TENSOR, TENSOR being {}", likely(&file)),
+        )
+        .at(path));
+    };
     let &[rows, columns] = view.shape() else {
         return Err(wrong(format!("`{name}` of shape {:?}", view.shape())));
     };

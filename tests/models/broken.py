@@ -127,6 +127,15 @@ def onnx_cases(c, model, w):
     onnx.save(pooled, c.out / "projection-misfit/vision_model.onnx")
     c.case("projection-misfit", ["projection"], ["vision_model.onnx"],
            ["--projection", "{dir}/broken/projection-misfit/wrong.npy", "--image-output", "pooler_output"])
+    flags = {"layout": (["--layout", "nhwc"], ["layout", "channels"]), "pool": (["--pool", "class"], ["--pool", "image_embeds"]),
+             "size": (["--size", "80"], ["80×80", "64×64"]),
+             "projection-unnamed": (["--projection", "{dir}/broken/misused-projection-unnamed/w.safetensors", "--image-output", "pooler_output"],
+                                    ["visual_projection.weight"])}
+    for name, (given, words) in flags.items():
+        f = c.folder(f"misused-{name}")
+        tensors.write(f / "w.safetensors", w)
+        onnx.save(pooled if "pooler_output" in given else vit.vision(model, w, style), f / "vision_model.onnx")
+        c.case(f"misused-{name}", words, ["vision_model.onnx"], given)
     f = c.folder("external-missing")
     forms.save_external(vit.vision(model, w, style), f / "vision_model.onnx")
     (f / "vision_model.onnx_data").unlink()

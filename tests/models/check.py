@@ -131,7 +131,10 @@ def text_reference(root, case):
                 side = [d if isinstance(d, int) else case_side(root, case) for d in i.shape[2:]]
                 feed[i.name] = np.zeros((1, 3, *side), np.float16 if "float16" in i.type else np.float32)
         rows.append(s.run([spec["output"]], feed)[0][0])
-    return reference.unit(np.array(rows, np.float64))
+    rows = np.array(rows, np.float64)
+    if spec.get("projection"):
+        rows = rows @ np.load(root / spec["projection"])
+    return reference.unit(rows)
 
 
 def case_side(root, case):

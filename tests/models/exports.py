@@ -221,6 +221,17 @@ def layouts(e):
         e.case(f"clip-projection-{name}", clip,
                {"file": "clip.onnx", "output": "pooler_output", "projection": f"exports/clip-projection-{name}/projection.npy"},
                None, ["clip.onnx"], ["--projection", f"{{dir}}/exports/clip-projection-{name}/{flag}"])
+    # both projections elsewhere
+    f = e.folder("clip-projections", clip)
+    onnx.save(vit.vision(clip, w, s17, ("pooler_output",)), f / "vision_model.onnx")
+    onnx.save(text.text(clip, w, s17, end="pooler_output"), f / "text_model.onnx")
+    np.save(f / "image.npy", turned)
+    np.save(f / "text.npy", np.ascontiguousarray(w["text_projection.weight"].T))
+    at = "exports/clip-projections"
+    e.case("clip-projections", clip, {"file": "vision_model.onnx", "output": "pooler_output", "projection": f"{at}/image.npy"},
+           {"file": "text_model.onnx", "output": "pooler_output", "projection": f"{at}/text.npy"}, ["vision_model.onnx", "text_model.onnx"],
+           ["--projection", f"{{dir}}/{at}/image.npy", "--text-projection", f"{{dir}}/{at}/text.npy",
+            "--image-output", "pooler_output", "--text-output", "pooler_output"])
     # tokens, pooled by the importer
     for pool, model in (("class", clip), ("mean", siglip)):
         f = e.folder(f"hidden-{pool}", model)
@@ -250,11 +261,13 @@ def pixels(e):
                   ["--size", "80", "--crop", "64", "--filter", "bilinear", "--mean", "0.5,0.4,0.3", "--std", "0.2,0.3,0.25"]),
         "exact": (dict(plain, resize="exact", size=[64, 64], crop=None), ["--size", "64x64"]),
         "size": (plain, ["--size", "64"]),
+        "positions": (plain, []),
     }
     for name, (p, flags) in ways.items():
         f = e.folder(f"pixels-{name}", clip)
         for beside in f.iterdir():
             beside.unlink()
+        # without a fixed input, the table of positions says how large pictures are
         onnx.save(vit.vision(clip, e.w("clip-small"), Style.of(17, batch=1 if name == "size" else 0)), f / "model.onnx")
         e.case(f"pixels-{name}", clip, {"file": "model.onnx", "batch": 1 if name == "size" else 0}, None, ["model.onnx"], flags)
         e.cases[-1]["pixels"] = p

@@ -198,9 +198,10 @@ impl Onnx {
         outputs: &[&str],
         threads: usize,
     ) -> Result<Arc<TypedSimplePlan>> {
+        let mut onnx = tract_onnx::onnx().with_ignore_output_shapes(true);
+        fake_quantize::register(&mut onnx);
+        self.knows_all(&onnx)?;
         let build = || -> TractResult<Arc<TypedSimplePlan>> {
-            let mut onnx = tract_onnx::onnx().with_ignore_output_shapes(true);
-            fake_quantize::register(&mut onnx);
             let mut model = onnx.model_for_proto_model(&self.proto)?;
             for fed in inputs {
                 let at = model
@@ -242,6 +243,26 @@ impl Onnx {
                     "operators and shapes that tract 0.23 runs",
                 )
             })
+    }
+}
+
+impl Onnx {
+    /// tract takes operators that it does not know for granted and stumbles later, over something else.
+    fn knows_all(&self, onnx: &tract_onnx::Onnx) -> Result<()> {
+        let nodes = self.proto.graph.iter().flat_map(|g| &g.node);
+        let Some(node) = nodes
+            .into_iter()
+            .find(|n| !onnx.op_register.0.contains_key(&n.op_type))
+        else {
+            return Ok(());
+        };
+        let domain = match &*node.domain {
+            "" => String::new(),
+            domain => format!("{domain}."),
+        };
+        let found = format!("{domain}{} at node `{}`", node.op_type, node.name);
+        let expected = "operators that tract 0.23 knows: export in f32, f16 or int8 without optimizing for another runtime";
+        Err(Error::invalid("ONNX operator", found, expected))
     }
 }
 

@@ -9,7 +9,7 @@ use super::super::options::{Layout, Pool};
 use super::{cut_to, inputs};
 use crate::encoder::onnx::Declared;
 use crate::encoder::onnx::proto::{declared, int, ints, whole_numbers};
-use crate::encoder::onnx::tensor::{F32, I32, I64, float_tensor, floats};
+use crate::encoder::onnx::tensor::{F32, I32, I64, float_tensor};
 use crate::error::{Error, Result};
 
 const PIXELS: &str = "pixel_values";
@@ -51,7 +51,7 @@ pub(super) fn takes_tokens(inputs: &[Declared]) -> bool {
     ids_input(inputs).is_some()
 }
 
-fn ids_input(inputs: &[Declared]) -> Option<&Declared> {
+pub(super) fn ids_input(inputs: &[Declared]) -> Option<&Declared> {
     let whole = |i: &&Declared| i.is_integer() && (i.shape.len() == 2 || i.shape.is_empty());
     let of_integers: Vec<&Declared> = inputs.iter().filter(whole).collect();
     match of_integers[..] {
@@ -60,49 +60,8 @@ fn ids_input(inputs: &[Declared]) -> Option<&Declared> {
     }
 }
 
-/// (width, height) where the file fixes both.
-pub(super) fn picture_size(inputs: &[Declared]) -> Option<(u32, u32)> {
-    let input = image_input(inputs)?;
-    let side = |at: usize| {
-        input
-            .shape
-            .get(at)
-            .copied()
-            .flatten()
-            .and_then(|n| u32::try_from(n).ok())
-    };
-    let at = if layout_of(input) == Layout::Nhwc {
-        1
-    } else {
-        2
-    };
-    Some((side(at + 1)?, side(at)?))
-}
-
-pub(super) fn text_length(inputs: &[Declared]) -> Option<usize> {
-    ids_input(inputs)?.shape.get(1).copied().flatten()
-}
-
-/// Rows of the table that token ids pick from: the largest that a Gather of ids reads.
-pub(super) fn token_count(graph: &GraphProto) -> Option<usize> {
-    let fed = inputs(graph);
-    let ids = &ids_input(&fed)?.name;
-    let tables = graph
-        .node
-        .iter()
-        .filter(|n| n.op_type == "Gather" && n.input.get(1) == Some(ids));
-    let rows = tables.filter_map(|n| {
-        let table = graph
-            .initializer
-            .iter()
-            .find(|t| Some(&t.name) == n.input.first())?;
-        usize::try_from(*table.dims.first()?).ok()
-    });
-    rows.max()
-}
-
 /// Three channels last, and not three in the place where they usually are.
-fn layout_of(input: &Declared) -> Layout {
+pub(super) fn layout_of(input: &Declared) -> Layout {
     match input.shape[..] {
         [_, second, _, Some(3)] if second != Some(3) => Layout::Nhwc,
         _ => Layout::Nchw,
@@ -112,16 +71,18 @@ fn layout_of(input: &Declared) -> Layout {
 impl ImageEnds {
     pub(super) fn apply(&self, graph: &mut GraphProto, opset: i64) -> Result<()> {
         let fed = inputs(graph);
-        let Some(input) = image_input(&fed).map(|i| (i.name.clone(), layout_of(i))) else {
+        let Some(input) = image_input(&fed).map(|i| i.name.clone()) else {
             let found = Declared::list(&fed);
             let expected = "one float input of pictures (frames × channels × height × width): this may be a text model";
             return Err(Error::invalid("image model inputs", found, expected));
         };
+        let layout = self.layout_for(graph, &fed, &input)?;
         let output = self.choose(graph)?;
+        let projection = projection_for(graph, &output, self.projection.as_ref())?;
         cut_to(graph, &output);
         let left = inputs(graph);
-        if left.len() != 1 || left[0].name != input.0 {
-            let expected = format!("`{}` alone", input.0);
+        if left.len() != 1 || left[0].name != input {
+            let expected = format!("`{input}` alone");
             return Err(Error::invalid(
                 "inputs of the image tower",
                 Declared::list(&left),
@@ -134,10 +95,37 @@ impl ImageEnds {
             Some(Pool::Mean) => end.mean(opset),
             None => {}
         }
-        end.project(self.projection.as_ref());
+        end.project(projection.as_ref());
         end.close("image_embeds");
-        begin(graph, &input.0, self.layout.unwrap_or(input.1));
+        begin(graph, &input, layout);
         Ok(())
+    }
+
+    /// The layout that is asked for, if the file allows it, else the declared one.
+    fn layout_for(&self, graph: &GraphProto, fed: &[Declared], input: &str) -> Result<Layout> {
+        let declared = fed.iter().find(|i| i.name == input);
+        let channels = |i: usize| declared.and_then(|d| d.shape.get(i).copied().flatten());
+        let asked = self
+            .layout
+            .unwrap_or(declared.map_or(Layout::Nchw, layout_of));
+        // ONNX convolves over the last axes, so what a Conv reads has its channels second.
+        let convolves =
+            |n: &NodeProto| n.op_type == "Conv" && n.input.first().is_some_and(|i| i == input);
+        let turned = asked == Layout::Nhwc && graph.node.iter().any(convolves);
+        let (own, other) = match asked {
+            Layout::Nchw => (channels(1), channels(3)),
+            Layout::Nhwc => (channels(3), channels(1)),
+        };
+        if turned || own.is_some_and(|n| n != 3) || own.is_none() && other == Some(3) {
+            let found = declared.map_or_else(String::new, Declared::words);
+            let axis = match asked {
+                Layout::Nchw => "second: or is it `--layout nhwc`?",
+                Layout::Nhwc => "last: or is it `--layout nchw`?",
+            };
+            let expected = format!("frames of three channels, which stand {axis}");
+            return Err(Error::invalid("image model input", found, expected));
+        }
+        Ok(asked)
     }
 
     /// The output that is the feature, or will be after pooling and projection.
@@ -167,9 +155,10 @@ impl TextEnds {
         let outputs: Vec<Declared> = graph.output.iter().map(Declared::of).collect();
         let whole = self.projection.is_some() || self.pooled_is_feature;
         let output = choose("text", &outputs, self.output.as_deref(), whole, false)?;
+        let projection = projection_for(graph, &output, self.projection.as_ref())?;
         cut_to(graph, &output);
         let mut end = End { graph, at: output };
-        end.project(self.projection.as_ref());
+        end.project(projection.as_ref());
         end.close("text_embeds");
         for input in inputs(graph) {
             let name = if input.name == ids { IDS } else { MASK };
@@ -203,6 +192,9 @@ fn choose(
             Error::invalid("model outputs", Declared::list(outputs), expected)
         })?;
         let rank = found.shape.len();
+        if rank == 2 && pooling {
+            return Err(one_vector(found));
+        }
         if rank == 3 && !pooling {
             return Err(Error::invalid(
                 "model output",
@@ -219,7 +211,10 @@ fn choose(
         format!("{tower}_embedding"),
     ];
     if let Some(found) = ready.iter().find_map(|n| find(n)) {
-        return Ok(found.name.clone());
+        return match pooling {
+            true => Err(one_vector(found)),
+            false => Ok(found.name.clone()),
+        };
     }
     if pooling && let Some(found) = outputs.iter().find(|o| o.shape.len() == 3) {
         return Ok(found.name.clone());
@@ -236,9 +231,16 @@ fn choose(
             Ok(one.name.clone())
         }
         _ if hidden => {
+            let (flag, pool) = match tower {
+                "image" => (
+                    "projection",
+                    " with `--pool class` where tokens are not pooled yet",
+                ),
+                _ => ("text-projection", ""),
+            };
             let expected = format!(
                 "`{tower}_embeds`: this export lacks the projection. Export the model \"with projection\", or give the matrix as \
-                 `--projection FILE` (.npy, or FILE.safetensors:TENSOR) with `--pool class` where tokens are not pooled yet; \
+                 `--{flag} FILE` (.npy, or FILE.safetensors:TENSOR){pool}; \
                  where the pooled output is the feature, `--{tower}-output pooler_output`"
             );
             Err(Error::invalid(
@@ -257,6 +259,37 @@ fn choose(
                 expected,
             ))
         }
+    }
+}
+
+fn one_vector(output: &Declared) -> Error {
+    let expected = "an output of many tokens for `--pool` (`--image-output NAME`); this one needs no pooling: leave `--pool` out";
+    Error::invalid("model output", output.words(), expected)
+}
+
+fn projection_for(
+    graph: &GraphProto,
+    output: &str,
+    matrix: Option<&Array2<f32>>,
+) -> Result<Option<Array2<f32>>> {
+    let declared = graph.output.iter().find(|o| o.name == output);
+    let declared = declared.map(Declared::of);
+    let fit = |(matrix, output)| fitted(matrix, output);
+    matrix.zip(declared.as_ref()).map(fit).transpose()
+}
+
+/// `matrix` as P×D for an output of `width` values; a linear layer keeps it as D×P.
+fn fitted(matrix: &Array2<f32>, output: &Declared) -> Result<Array2<f32>> {
+    let width = output.shape.last().copied().flatten();
+    let (rows, columns) = matrix.dim();
+    match width {
+        Some(p) if p != rows && p == columns => Ok(matrix.t().to_owned()),
+        Some(p) if p != rows => {
+            let found = format!("{rows}×{columns}");
+            let expected = format!("{p}×D, since `{}` is {p} wide", output.name);
+            Err(Error::invalid("projection", found, expected))
+        }
+        _ => Ok(matrix.clone()),
     }
 }
 
@@ -416,42 +449,6 @@ fn take_i64(graph: &mut GraphProto, name: &str) {
         ..Default::default()
     };
     graph.node.insert(0, cast);
-}
-
-/// exp(logit scale): from a weight of that name, or from the factor next to the logits of a file with both towers.
-pub(super) fn logit_scale(graph: &GraphProto) -> Option<f32> {
-    let scalar = |name: &str| {
-        let t = graph.initializer.iter().find(|t| t.name == name)?;
-        match floats(t).ok()?[..] {
-            [v] if v.is_finite() => Some(v),
-            _ => None,
-        }
-    };
-    if let Some(v) = graph
-        .initializer
-        .iter()
-        .find(|t| t.name.ends_with("logit_scale"))
-        .and_then(|t| scalar(&t.name))
-    {
-        // CLIP keeps the logarithm, at most ln 100.
-        return Some(if v <= 5.0 { v.exp() } else { v });
-    }
-    let mut name = graph
-        .output
-        .iter()
-        .find(|o| o.name.starts_with("logits_per_"))?
-        .name
-        .clone();
-    for _ in 0..4 {
-        let node = graph.node.iter().find(|n| n.output.contains(&name))?;
-        if node.op_type == "Mul"
-            && let Some(v) = node.input.iter().find_map(|i| scalar(i))
-        {
-            return (1.0..=1000.0).contains(&v).then_some(v);
-        }
-        name.clone_from(node.input.first()?);
-    }
-    None
 }
 
 /// A declared input or output, its free lengths named.

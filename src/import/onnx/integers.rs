@@ -24,11 +24,7 @@ pub(super) fn spell_out(graph: &mut GraphProto) -> Result<()> {
     super::qlinear::unfold(graph)?;
     fold_quantized_constants(graph)?;
     pairs(graph)?;
-    dynamic(graph)?;
-    if let Some(output) = graph.output.first().map(|o| o.name.clone()) {
-        super::cut_to(graph, &output);
-    }
-    Ok(())
+    dynamic(graph)
 }
 
 fn constants(graph: &GraphProto) -> HashMap<&str, &TensorProto> {

@@ -4,6 +4,7 @@
 mod end_token;
 mod ends;
 mod external;
+mod facts;
 mod integers;
 mod qlinear;
 
@@ -76,22 +77,22 @@ impl Model {
 
     /// exp(logit scale), where the file says it.
     pub(super) fn logit_scale(&self) -> Option<f32> {
-        ends::logit_scale(self.graph())
+        facts::logit_scale(self.graph())
     }
 
     /// Side lengths (width, height) of the pictures that the file insists on.
     pub(super) fn picture_size(&self) -> Option<(u32, u32)> {
-        ends::picture_size(&inputs(self.graph()))
+        facts::picture_size(self.graph())
     }
 
     /// Tokens a text that the file insists on.
     pub(super) fn text_length(&self) -> Option<usize> {
-        ends::text_length(&inputs(self.graph()))
+        facts::text_length(&inputs(self.graph()))
     }
 
     /// Rows of the table of tokens.
     pub(super) fn token_count(&self) -> Option<usize> {
-        ends::token_count(self.graph())
+        facts::token_count(self.graph())
     }
 
     /// The image tower alone, `pixel_values` [batch, 3, height, width] to `image_embeds` [batch, D].
@@ -138,7 +139,10 @@ impl Model {
         let graph = self.graph_mut();
         graph.value_info.clear();
         graph.quantization_annotation.clear();
-        drop_unread(graph);
+        // Rewrites leave nodes behind that nobody reads, and tract looks at all of them.
+        if let Some(output) = graph.output.first().map(|o| o.name.clone()) {
+            cut_to(graph, &output);
+        }
         self.proto.metadata_props.clear();
         self.proto
     }
