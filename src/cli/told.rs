@@ -138,8 +138,13 @@ impl Told<'_> {
             count(classes, "class", "classes"),
             count(shots, "shot", "shots")
         );
+        let first = self.before.classes().is_empty() && self.before.shots().is_empty();
+        let back = match first {
+            true => "the first of its versions",
+            false => "`edgeclip undo` takes this back",
+        };
         out.line(&format!(
-            "  kept    {held} in {}; `edgeclip undo` takes this back",
+            "  kept    {held} in {}; {back}",
             self.path.display()
         ))
     }

@@ -118,11 +118,13 @@ impl ImageEnds {
         };
         if turned || own.is_some_and(|n| n != 3) || own.is_none() && other == Some(3) {
             let found = declared.map_or_else(String::new, Declared::words);
-            let axis = match asked {
-                Layout::Nchw => "second: or is it `--layout nhwc`?",
-                Layout::Nhwc => "last: or is it `--layout nchw`?",
+            let expected = match (turned, asked) {
+                (true, _) => "no `--layout nhwc`: a Conv reads it, so its channels stand second",
+                (_, Layout::Nchw) => {
+                    "three channels in the second place: or is it `--layout nhwc`?"
+                }
+                (_, Layout::Nhwc) => "three channels in the last place: or is it `--layout nchw`?",
             };
-            let expected = format!("frames of three channels, which stand {axis}");
             return Err(Error::invalid("image model input", found, expected));
         }
         Ok(asked)
