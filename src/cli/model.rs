@@ -4,10 +4,10 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use super::args::{self, Global};
-use super::output::{Output, human_bytes};
+use super::output::{Output, count, human_bytes};
 use super::settings::{Settings, VerbFlags};
 use super::{Done, Stop, photos, places};
-use crate::bundle::{Bundle, Card};
+use crate::bundle::{Bundle, Card, EncoderForm};
 use crate::encoder::Encoder;
 use crate::error::Result;
 use crate::frame::Decode;
@@ -46,7 +46,10 @@ pub(super) fn run(global: &Global, verb: args::Model, out: &mut Output) -> Resul
             photos: Some(photos),
         } => super::compare::run(&chosen(file)?, &against, &photos, out),
         args::Model::Verify { file, .. } => verify(&chosen(file)?, out),
-        args::Model::Import(args) => make(&args.paths, &options(&args)?, &args.output, out),
+        args::Model::Import(args) => {
+            import::check_output(&args.output)?;
+            make(&args.paths, &options(&args)?, &args.output, out)
+        }
         args::Model::Pull(args) => {
             let (folder, name, output) = super::pull::fetch(&args, out)?;
             let options = Options {
@@ -111,8 +114,13 @@ fn quantized_words(q: &Quantized) -> String {
     words
 }
 
-fn options(args: &args::Import) -> Result<Options> {
+fn options(args: &args::Import) -> Result<Options, Stop> {
     let p = &args.pixels;
+    let int8 = args.quantize == "int8";
+    if args.calibrate.is_some() && !int8 {
+        let words = "--calibrate goes with --quantize int8: add that, or leave --calibrate out";
+        return Err(Stop::Usage(words.into()));
+    }
     let calibrate = match &args.calibrate {
         Some(folder) => {
             let paths = photos::gather(std::slice::from_ref(folder))?;
@@ -150,7 +158,7 @@ fn options(args: &args::Import) -> Result<Options> {
         logit_bias: args.logit_bias,
         no_text: args.no_text,
         vocabulary: args.vocabulary.clone(),
-        int8: args.quantize == "int8",
+        int8,
         calibrate,
     })
 }
@@ -211,16 +219,8 @@ fn inspect(bundle: &Bundle, quantized: Option<&Quantized>, out: &mut Output) -> 
         .to_lowercase(),
     );
     row("prompts", card.templates.join(" | "));
-    row(
-        "image",
-        card.image
-            .map_or("none".into(), |f| format!("{f:?}").to_lowercase()),
-    );
+    row("image", image_words(card, int8));
     if int8 > 0 {
-        row(
-            "int8",
-            format!("{int8} products; in floats: {}", floats.len()),
-        );
         floats.iter().for_each(|f| row("in floats", f.clone()));
     }
     row(
@@ -250,6 +250,17 @@ fn inspect(bundle: &Bundle, quantized: Option<&Quantized>, out: &mut Output) -> 
     }
     out.table(&rows.into_iter().map(Vec::from).collect::<Vec<_>>(), &[])?;
     Ok(Done::Whole)
+}
+
+/// The form that the image encoder is kept in, whatever it was made of.
+fn image_words(card: &Card, int8: usize) -> String {
+    match (card.image, int8) {
+        (None, _) => "none".into(),
+        (Some(EncoderForm::Onnx), 0) => "graph, float".into(),
+        (Some(EncoderForm::Onnx), n) => {
+            format!("graph, int8 ({})", count(n, "product", "products"))
+        }
+    }
 }
 
 fn input_words(card: &Card) -> String {

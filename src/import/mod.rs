@@ -11,6 +11,7 @@ mod manifest;
 mod npy;
 mod onnx;
 mod options;
+mod output;
 mod preprocessor;
 mod quantize;
 mod sniff;
@@ -30,6 +31,7 @@ use crate::text::TextEncoder;
 pub use assemble::{Imported, import, import_in_memory};
 pub use npy::{read_npy, write_npy};
 pub use options::{Layout, Options, Pixels, Pool};
+pub(crate) use output::check_output;
 pub use quantize::{Quantized, products};
 pub(crate) use values::floats;
 
