@@ -4,6 +4,7 @@
 
 mod graph;
 mod options;
+mod verify;
 
 use std::fs;
 use std::path::{Path, PathBuf};

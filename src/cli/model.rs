@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use super::args::{self, Global};
+use super::compare::Asked;
 use super::output::{Output, count, human_bytes};
 use super::settings::{Settings, VerbFlags};
 use super::{Done, Stop, photos, places};
@@ -44,7 +45,17 @@ pub(super) fn run(global: &Global, verb: args::Model, out: &mut Output) -> Resul
             file,
             against: Some(against),
             photos: Some(photos),
-        } => super::compare::run(&chosen(file)?, &against, &photos, out),
+            labels_file,
+        } => {
+            let asked = Asked {
+                bundle: &chosen(file)?,
+                against: &against,
+                photos: &photos,
+                labels_file: labels_file.as_deref(),
+            };
+            let settings = Settings::gather(global, VerbFlags::default())?;
+            super::compare::run(&asked, &settings, out)
+        }
         args::Model::Verify { file, .. } => verify(&chosen(file)?, out),
         args::Model::Import(args) => {
             import::check_output(&args.output)?;
@@ -265,16 +276,20 @@ fn image_words(card: &Card, int8: usize) -> String {
 
 fn input_words(card: &Card) -> String {
     let p = &card.preprocess;
-    let mut words = match p.resize {
-        Resize::Shortest(side) => format!("shortest side {side}"),
-        Resize::Exact { width, height } => format!("{width}×{height}"),
-    };
+    let mut words = resize_words(p.resize);
     write!(words, ", {:?}", p.filter).expect("strings take all text");
     if let Some((width, height)) = p.crop {
         write!(words, ", centre {width}×{height}").expect("strings take all text");
     }
     write!(words, ", mean {:.3?}, std {:.3?}", p.mean, p.std).expect("strings take all text");
     words.to_lowercase()
+}
+
+pub(super) fn resize_words(resize: Resize) -> String {
+    match resize {
+        Resize::Shortest(side) => format!("shortest side {side}"),
+        Resize::Exact { width, height } => format!("{width}×{height}"),
+    }
 }
 
 fn show_licences(card: &Card, out: &mut Output) -> Result<Done, Stop> {

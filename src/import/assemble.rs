@@ -74,22 +74,16 @@ pub fn import(
     })
 }
 
-/// The same bundle, held in memory: to compare with, not to keep.
-///
-/// # Errors
-/// As [`import`].
-pub fn import_in_memory(paths: &[PathBuf], options: &Options) -> Result<Bundle> {
-    Bundle::from_bytes(&prepare(paths, options, &mut |_, _| {})?.bytes)
-}
-
 /// A bundle that was opened and run.
-struct Prepared {
-    bytes: Vec<u8>,
-    notes: Vec<String>,
+pub(super) struct Prepared {
+    pub(super) bytes: Vec<u8>,
+    pub(super) notes: Vec<String>,
     quantized: Option<Quantized>,
+    /// exp(logit scale), where the files state it.
+    pub(super) logit_scale: Option<f32>,
 }
 
-fn prepare(
+pub(super) fn prepare(
     paths: &[PathBuf],
     options: &Options,
     progress: &mut dyn FnMut(usize, usize),
@@ -123,6 +117,7 @@ fn prepare(
         bytes,
         notes: parts.notes,
         quantized,
+        logit_scale: parts.logit_scale,
     })
 }
 
@@ -395,11 +390,7 @@ impl Parts {
     }
 
     fn preprocess(&mut self, files: &Files, options: &Options) -> Result<Preprocess> {
-        let (known, place) = match (&files.preprocessor, &files.open_clip) {
-            (Some(path), _) => (Some(preprocessor::hugging_face(path)), Some(path)),
-            (None, Some(path)) => (Some(preprocessor::open_clip(path)), Some(path)),
-            (None, None) => (None, None),
-        };
+        let (place, known) = preprocessor::published(files).unzip();
         // A file that asks for what is not done here does no harm where flags say all that it would.
         let p = &options.pixels;
         let all_given =

@@ -108,6 +108,17 @@ pub struct Pixels {
 }
 
 impl Pixels {
+    /// All of `p`, whatever the files say.
+    pub(super) fn all_of(p: &Preprocess) -> Self {
+        Self {
+            resize: Some(p.resize),
+            crop: p.crop,
+            mean: Some(p.mean),
+            std: Some(p.std),
+            filter: Some(p.filter),
+        }
+    }
+
     /// `known` with what is given here in its place.
     pub(super) fn over(&self, known: Preprocess) -> Preprocess {
         let mut p = known;

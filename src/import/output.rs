@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 ///
 /// # Errors
 /// As said; the words tell what to give instead.
-pub(crate) fn check_output(out: &Path) -> Result<()> {
+pub fn check_output(out: &Path) -> Result<()> {
     let wrong = |found: &str, expected: String| Error::invalid("output", found, expected);
     if out.is_dir() {
         let name = out.join("NAME.ecmodel");
