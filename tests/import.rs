@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod graph;
+mod options;
+mod verify;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -220,6 +222,16 @@ impl Bench {
         let path = self.write("model.onnx", &bytes(model));
         let made = self.import(&[path], options).unwrap();
         assert_same(&made.bundle, expected, least);
+    }
+
+    /// Exit status, stdout and stderr of the program, run in this folder.
+    fn run(&self, args: &[&str]) -> (i32, String, String) {
+        let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_edgeclip"));
+        program.current_dir(&self.dir).env_clear().args(args);
+        let run = program.env("HOME", self.dir.path()).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        let status = run.status.code().unwrap_or(-1);
+        (status, text(run.stdout), text(run.stderr))
     }
 
     fn refusal(&self, paths: &[PathBuf], options: &Options) -> String {

@@ -391,7 +391,8 @@ pub(crate) enum Model {
         #[arg(long, conflicts_with = "licences")]
         vocabulary: bool,
     },
-    /// Check every byte of a bundle and run its encoders once, or compare it with what it was made of
+    /// Check every byte of a bundle and run its encoders once, or compare its features and answers with
+    /// those of what it was made of
     Verify {
         /// Bundle [default: the model in force]
         file: Option<PathBuf>,
@@ -401,6 +402,10 @@ pub(crate) enum Model {
         /// Photos to compare on
         #[arg(long, value_name = "FOLDER", requires = "against")]
         photos: Option<PathBuf>,
+        /// File of names to compare texts and answers on, one a line: `name` or `name | prompt | prompt`
+        /// [default: the folders of the photos, else everyday names]
+        #[arg(long, value_name = "FILE", requires = "against")]
+        labels_file: Option<PathBuf>,
     },
     /// Make a bundle of a published model: ONNX or safetensors (docs/models.md)
     Import(Box<Import>),

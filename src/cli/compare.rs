@@ -1,105 +1,138 @@
-//! `model verify --against`: a bundle beside the model that it was made of, on the same photos.
+//! `model verify --against`: a bundle beside the model that it was made of, on the same photos and
+//! names. Each side goes its own way from pixels to answers, as its own files tell it.
 
-use std::path::Path;
+mod answers;
+mod names;
+mod pixels;
+mod report;
+
+use std::path::{Path, PathBuf};
 
 use super::output::Output;
+use super::settings::Settings;
 use super::{Done, Stop, photos};
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, Score};
 use crate::encoder::{Encoder, Feature, likeness};
 use crate::error::{Error, Result};
 use crate::frame::Decode;
-use crate::import::{self, Options, Pixels};
+use crate::import::{PixelsFrom, Reference};
+use answers::{Answers, same_neighbour};
+use names::{Texts, Wanted};
 
-/// Least cosine that counts as the same features: what int8 is allowed to turn them by.
-const SAME: f64 = 0.999;
-
-pub(super) fn run(
-    bundle: &Path,
-    against: &Path,
-    folder: &Path,
-    out: &mut Output,
-) -> Result<Done, Stop> {
-    let ours = Bundle::open(bundle)?;
-    let p = ours.preprocess();
-    let options = Options {
-        pixels: Pixels {
-            resize: Some(p.resize),
-            crop: p.crop,
-            mean: Some(p.mean),
-            std: Some(p.std),
-            filter: Some(p.filter),
-        },
-        no_text: true,
-        ..Options::default()
-    };
-    let theirs = import::import_in_memory(&[against.to_owned()], &options)?;
-    if ours.dim() != theirs.dim() {
-        let found = format!("{} floats", theirs.dim());
-        let expected = format!("{}, the width of {}", ours.dim(), bundle.display());
-        return Err(Error::invalid("features to compare with", found, expected)
-            .at(against)
-            .into());
-    }
-    let paths = photos::gather(&[folder.to_owned()])?;
-    let mut encoders = [Encoder::open(&ours, 1)?, Encoder::open(&theirs, 1)?];
-    let mut features: [Vec<Feature>; 2] = Default::default();
-    let decode = Decode::default();
-    let mut unreadable = 0;
-    let bar = photos::progress_bar(paths.len(), "photos", out.quiet);
-    for path in &paths {
-        match decode.load(path) {
-            Ok(frame) => {
-                for (encoder, features) in encoders.iter_mut().zip(&mut features) {
-                    features.push(encoder.encode(&frame).map_err(|e| e.at(path))?);
-                }
-            }
-            Err(e) => {
-                unreadable += 1;
-                log::error!("{e}; skipped");
-            }
-        }
-        bar.inc(1);
-    }
-    bar.finish_and_clear();
-    let [ours, theirs] = features;
-    if ours.is_empty() {
-        return Err(Error::invalid("photos", "none that can be read", "some")
-            .at(folder)
-            .into());
-    }
-    let (mean, least) = likeness(&ours, &theirs);
-    let agree = same_neighbour(&ours, &theirs);
-    let same = mean >= SAME;
-    if out.json {
-        out.object(&serde_json::json!({
-            "path": bundle, "against": against, "photos": ours.len(), "cosine_mean": mean, "cosine_min": least,
-            "same_nearest": agree, "same": same,
-        }))?;
-    } else {
-        out.line(&format!(
-            "{} photos: cosine {mean:.6} in the mean, {least:.6} at least; nearest other photo the same for {agree}: {}",
-            ours.len(),
-            if same { "the same features" } else { "other features" }
-        ))?;
-    }
-    if !same {
-        let found = format!("features that differ, cosine {mean:.4} in the mean");
-        let expected = format!("{SAME} or more: is it another model, or other preprocessing?");
-        return Err(Error::invalid("bundle", found, expected).at(bundle).into());
-    }
-    Ok(super::classify::report(unreadable, paths.len()))
+/// What is compared on what.
+pub(super) struct Asked<'a> {
+    pub(super) bundle: &'a Path,
+    pub(super) against: &'a Path,
+    pub(super) photos: &'a Path,
+    pub(super) labels_file: Option<&'a Path>,
 }
 
-/// Photos whose likest other photo is the same by both features: answers that need no names.
-fn same_neighbour(ours: &[Feature], theirs: &[Feature]) -> usize {
-    let nearest = |all: &[Feature], i: usize| {
-        let others = (0..all.len()).filter(|j| *j != i);
-        others.max_by(|a, b| {
-            let of = |j: &usize| all[i].cosine(all[*j].values());
-            of(a).total_cmp(&of(b))
-        })
+/// How like two sides are.
+struct Comparison {
+    photos: usize,
+    pixels: PixelsFrom,
+    /// Where the preprocessing of the reference is another.
+    differences: Vec<String>,
+    /// Mean and least cosine of image features.
+    images: (f64, f64),
+    same_nearest: usize,
+    texts: Texts,
+    text_likeness: Option<(f64, f64)>,
+    textless: Option<Error>,
+    answers: Option<Answers>,
+    score: Score,
+    stated_scale: Option<f32>,
+}
+
+pub(super) fn run(asked: &Asked<'_>, settings: &Settings, out: &mut Output) -> Result<Done, Stop> {
+    let ours = Bundle::open(asked.bundle)?;
+    let wanted = Wanted::find(asked.labels_file, asked.photos)?;
+    let paths = photos::gather(&[asked.photos.to_owned()])?;
+    let reference = Reference::open(asked.against, ours.preprocess())?;
+    let theirs = &reference.bundle;
+    if ours.dim() != theirs.dim() {
+        let found = format!("{} floats", theirs.dim());
+        let expected = format!("{}, the width of {}", ours.dim(), asked.bundle.display());
+        let wrong = Error::invalid("features to compare with", found, expected);
+        return Err(wrong.at(asked.against).into());
+    }
+    let seen = Seen::by_both(&ours, theirs, &paths, settings, out.quiet)?;
+    if seen.photos.is_empty() {
+        let none = Error::invalid("photos", "none that can be read", "some");
+        return Err(none.at(asked.photos).into());
+    }
+    let texts = Texts::of(&ours, theirs, wanted)?;
+    let both = (&seen.ours[..], &seen.theirs[..]);
+    let comparison = Comparison {
+        photos: seen.photos.len(),
+        differences: pixels::differences(ours.preprocess(), theirs.preprocess()),
+        images: likeness(both.0, both.1),
+        same_nearest: same_neighbour(both.0, both.1),
+        text_likeness: texts.likeness()?,
+        answers: Answers::of(&seen.photos, both, &texts, ours.score()),
+        texts,
+        score: ours.score(),
+        pixels: reference.pixels,
+        textless: reference.textless,
+        stated_scale: reference.logit_scale,
     };
-    (0..ours.len())
-        .filter(|i| nearest(ours, *i) == nearest(theirs, *i))
-        .count()
+    comparison.show(asked, out)?;
+    comparison.verdict(asked)?;
+    Ok(super::classify::report(
+        paths.len() - seen.photos.len(),
+        paths.len(),
+    ))
+}
+
+/// The photos that both sides can see, and what each sees.
+#[derive(Default)]
+struct Seen {
+    photos: Vec<PathBuf>,
+    ours: Vec<Feature>,
+    theirs: Vec<Feature>,
+}
+
+impl Seen {
+    fn by_both(
+        ours: &Bundle,
+        theirs: &Bundle,
+        paths: &[PathBuf],
+        settings: &Settings,
+        quiet: bool,
+    ) -> Result<Self, Stop> {
+        let ours = features(ours, paths, settings, quiet)?;
+        let theirs = features(theirs, paths, settings, quiet)?;
+        let mut seen = Self::default();
+        for ((path, own), other) in paths.iter().zip(ours).zip(theirs) {
+            match (own, other) {
+                (Ok(own), Ok(other)) => {
+                    seen.photos.push(path.clone());
+                    seen.ours.push(own);
+                    seen.theirs.push(other);
+                }
+                (Err(e), _) | (_, Err(e)) => log::error!("{e}; skipped"),
+            }
+        }
+        Ok(seen)
+    }
+}
+
+fn features(
+    bundle: &Bundle,
+    paths: &[PathBuf],
+    settings: &Settings,
+    quiet: bool,
+) -> Result<Vec<Result<Feature>>, Stop> {
+    let encoder = photos::open_encoder(bundle, paths.len(), &settings.threads)?;
+    let mut features = Vec::with_capacity(paths.len());
+    let encode = |encoder: &mut Encoder, path: &Path| -> Result<Result<Feature>> {
+        let frame = Decode::default().load(path);
+        Ok(frame.and_then(|frame| encoder.encode(&frame).map_err(|e| e.at(path))))
+    };
+    let threads = settings.threads.value;
+    photos::work_through(&encoder, paths, threads, quiet, encode, |_, result| {
+        features.push(result?);
+        Ok::<(), Stop>(())
+    })?;
+    Ok(features)
 }

@@ -4,10 +4,11 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use super::args::{self, Global};
-use super::output::{Output, human_bytes};
+use super::compare::Asked;
+use super::output::{Output, count, human_bytes};
 use super::settings::{Settings, VerbFlags};
 use super::{Done, Stop, photos, places};
-use crate::bundle::{Bundle, Card};
+use crate::bundle::{Bundle, Card, EncoderForm};
 use crate::encoder::Encoder;
 use crate::error::Result;
 use crate::frame::Decode;
@@ -44,9 +45,22 @@ pub(super) fn run(global: &Global, verb: args::Model, out: &mut Output) -> Resul
             file,
             against: Some(against),
             photos: Some(photos),
-        } => super::compare::run(&chosen(file)?, &against, &photos, out),
+            labels_file,
+        } => {
+            let asked = Asked {
+                bundle: &chosen(file)?,
+                against: &against,
+                photos: &photos,
+                labels_file: labels_file.as_deref(),
+            };
+            let settings = Settings::gather(global, VerbFlags::default())?;
+            super::compare::run(&asked, &settings, out)
+        }
         args::Model::Verify { file, .. } => verify(&chosen(file)?, out),
-        args::Model::Import(args) => make(&args.paths, &options(&args)?, &args.output, out),
+        args::Model::Import(args) => {
+            import::check_output(&args.output)?;
+            make(&args.paths, &options(&args)?, &args.output, out)
+        }
         args::Model::Pull(args) => {
             let (folder, name, output) = super::pull::fetch(&args, out)?;
             let options = Options {
@@ -111,8 +125,13 @@ fn quantized_words(q: &Quantized) -> String {
     words
 }
 
-fn options(args: &args::Import) -> Result<Options> {
+fn options(args: &args::Import) -> Result<Options, Stop> {
     let p = &args.pixels;
+    let int8 = args.quantize == "int8";
+    if args.calibrate.is_some() && !int8 {
+        let words = "--calibrate goes with --quantize int8: add that, or leave --calibrate out";
+        return Err(Stop::Usage(words.into()));
+    }
     let calibrate = match &args.calibrate {
         Some(folder) => {
             let paths = photos::gather(std::slice::from_ref(folder))?;
@@ -151,7 +170,7 @@ fn options(args: &args::Import) -> Result<Options> {
         logit_bias: args.logit_bias,
         no_text: args.no_text,
         vocabulary: args.vocabulary.clone(),
-        int8: args.quantize == "int8",
+        int8,
         calibrate,
     })
 }
@@ -212,16 +231,8 @@ fn inspect(bundle: &Bundle, quantized: Option<&Quantized>, out: &mut Output) -> 
         .to_lowercase(),
     );
     row("prompts", card.templates.join(" | "));
-    row(
-        "image",
-        card.image
-            .map_or("none".into(), |f| format!("{f:?}").to_lowercase()),
-    );
+    row("image", image_words(card, int8));
     if int8 > 0 {
-        row(
-            "int8",
-            format!("{int8} products; in floats: {}", floats.len()),
-        );
         floats.iter().for_each(|f| row("in floats", f.clone()));
     }
     row(
@@ -253,18 +264,33 @@ fn inspect(bundle: &Bundle, quantized: Option<&Quantized>, out: &mut Output) -> 
     Ok(Done::Whole)
 }
 
+/// The form that the image encoder is kept in, whatever it was made of.
+fn image_words(card: &Card, int8: usize) -> String {
+    match (card.image, int8) {
+        (None, _) => "none".into(),
+        (Some(EncoderForm::Onnx), 0) => "graph, float".into(),
+        (Some(EncoderForm::Onnx), n) => {
+            format!("graph, int8 ({})", count(n, "product", "products"))
+        }
+    }
+}
+
 fn input_words(card: &Card) -> String {
     let p = &card.preprocess;
-    let mut words = match p.resize {
-        Resize::Shortest(side) => format!("shortest side {side}"),
-        Resize::Exact { width, height } => format!("{width}×{height}"),
-    };
+    let mut words = resize_words(p.resize);
     write!(words, ", {:?}", p.filter).expect("strings take all text");
     if let Some((width, height)) = p.crop {
         write!(words, ", centre {width}×{height}").expect("strings take all text");
     }
     write!(words, ", mean {:.3?}, std {:.3?}", p.mean, p.std).expect("strings take all text");
     words.to_lowercase()
+}
+
+pub(super) fn resize_words(resize: Resize) -> String {
+    match resize {
+        Resize::Shortest(side) => format!("shortest side {side}"),
+        Resize::Exact { width, height } => format!("{width}×{height}"),
+    }
 }
 
 fn show_licences(card: &Card, out: &mut Output) -> Result<Done, Stop> {

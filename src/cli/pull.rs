@@ -8,6 +8,7 @@ use super::places::{self, user_folder};
 use super::{Done, Stop};
 use crate::error::{Error, Result};
 use crate::hub::{self, Wanted};
+use crate::import;
 
 /// Where pulled files stay: `EDGECLIP_CACHE`, else `edgeclip` in the user's cache folder.
 #[cfg_attr(not(feature = "pull"), expect(dead_code))]
@@ -29,7 +30,10 @@ pub(super) fn fetch(args: &args::Pull, out: &Output) -> Result<(PathBuf, String,
     let name = args.name.split('@').next().unwrap_or_default();
     let name = name.rsplit('/').next().unwrap_or(name).to_owned();
     let output = match &args.output {
-        Some(output) => output.clone(),
+        Some(output) => {
+            import::check_output(output)?;
+            output.clone()
+        }
         None => {
             let folder = places::user_models()
                 .ok_or_else(|| Error::invalid("models folder", "no HOME", "`-o NAME.ecmodel`"))?;

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::folder::Files;
 use super::onnx::{self, ImageEnds, Model, TextEnds};
 use super::options::{Options, projection};
+use super::output::check_output;
 use super::preprocessor::{self, json};
 use super::quantize::{self, Quantized};
 use super::tokenizer::{self, Fitted, Need};
@@ -54,7 +55,7 @@ pub fn import(
     out: &Path,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Imported> {
-    only_a_bundle(out)?;
+    check_output(out)?;
     if let [folder] = paths
         && folder.join(MANIFEST).is_file()
     {
@@ -73,41 +74,27 @@ pub fn import(
     })
 }
 
-/// Refuses to write over anything but a bundle: a device, or the very weights that are imported.
-fn only_a_bundle(out: &Path) -> Result<()> {
-    let Ok(about) = std::fs::metadata(out) else {
-        return Ok(());
-    };
-    let is_bundle = about.is_file() && Bundle::open(out).is_ok();
-    if is_bundle {
-        return Ok(());
-    }
-    let expected = "a new name, or a model bundle to replace";
-    Err(Error::invalid("output", "something else that is there already", expected).at(out))
-}
-
-/// The same bundle, held in memory: to compare with, not to keep.
-///
-/// # Errors
-/// As [`import`].
-pub fn import_in_memory(paths: &[PathBuf], options: &Options) -> Result<Bundle> {
-    Bundle::from_bytes(&prepare(paths, options, &mut |_, _| {})?.bytes)
-}
-
 /// A bundle that was opened and run.
-struct Prepared {
-    bytes: Vec<u8>,
-    notes: Vec<String>,
+pub(super) struct Prepared {
+    pub(super) bytes: Vec<u8>,
+    pub(super) notes: Vec<String>,
     quantized: Option<Quantized>,
+    /// exp(logit scale), where the files state it.
+    pub(super) logit_scale: Option<f32>,
 }
 
-fn prepare(
+pub(super) fn prepare(
     paths: &[PathBuf],
     options: &Options,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Prepared> {
     let files = Files::find(paths, options.variant.as_deref())?;
     let mut parts = Parts::read(&files, options)?;
+    if let [folder] = paths
+        && folder.is_dir()
+    {
+        parts.notes.insert(0, taken_of(folder, &parts.taken));
+    }
     let name = options.name.clone().unwrap_or_else(|| name_of(&paths[0]));
     let mut contents = parts.contents(&files, options, name)?;
     if let Some(list) = &options.vocabulary {
@@ -130,7 +117,18 @@ fn prepare(
         bytes,
         notes: parts.notes,
         quantized,
+        logit_scale: parts.logit_scale,
     })
+}
+
+/// Which files of a folder were taken, where others lie beside them.
+fn taken_of(folder: &Path, taken: &[PathBuf]) -> String {
+    let below = |path: &PathBuf| {
+        let name = path.strip_prefix(folder).unwrap_or(path);
+        name.display().to_string()
+    };
+    let names: Vec<String> = taken.iter().map(below).collect();
+    format!("model: {}", names.join(", "))
 }
 
 /// Pictures that an int8 encoder is judged on where no photos are given.
@@ -209,6 +207,8 @@ fn name_of(path: &Path) -> String {
 /// Towers in the stored form, with what their files say.
 struct Parts {
     origin: PathBuf,
+    /// The files of weights.
+    taken: Vec<PathBuf>,
     image: Vec<u8>,
     text: Option<Text>,
     /// What identifies the image weights.
@@ -238,13 +238,14 @@ struct Text {
 impl Parts {
     fn read(files: &Files, options: &Options) -> Result<Self> {
         match &files.weights {
-            Some(folder) => Self::of_weights(folder, options),
+            Some(place) => Self::of_weights(place, options),
             None => Self::of_onnx(files, options),
         }
     }
 
-    fn of_weights(folder: &Path, options: &Options) -> Result<Self> {
-        let made = towers::read(folder, options.needs_text())?;
+    fn of_weights(place: &Path, options: &Options) -> Result<Self> {
+        options.check_for_safetensors().map_err(|e| e.at(place))?;
+        let made = towers::read(place, options.needs_text())?;
         let text = made.text.map(|tower| Text {
             tower,
             length: None,
@@ -254,7 +255,8 @@ impl Parts {
             unproven: false,
         });
         Ok(Self {
-            origin: folder.to_owned(),
+            origin: place.to_owned(),
+            taken: vec![made.file],
             image: made.image,
             text,
             source: format!("safetensors sha256 {}", made.fingerprint),
@@ -297,7 +299,7 @@ impl Parts {
         };
         let (mut image, mut text) = (None, None);
         let (mut source, mut picture, mut logit_scale) = (String::new(), None, None);
-        let mut origin = PathBuf::new();
+        let (mut origin, mut taken) = (PathBuf::new(), Vec::new());
         for path in &files.onnx {
             super::sniff::model_file(path)?;
             let model = Model::read(path)?;
@@ -319,6 +321,7 @@ impl Parts {
                 // The words for what it takes instead are the image tower's.
                 (false, false) => (Some(model), None),
             };
+            taken.push(path.clone());
             if let Some(model) = of_text {
                 let rows = model.token_count();
                 let length = model.text_length();
@@ -346,6 +349,7 @@ impl Parts {
         };
         Ok(Self {
             origin,
+            taken,
             image,
             text,
             source,
@@ -391,11 +395,7 @@ impl Parts {
     }
 
     fn preprocess(&mut self, files: &Files, options: &Options) -> Result<Preprocess> {
-        let (known, place) = match (&files.preprocessor, &files.open_clip) {
-            (Some(path), _) => (Some(preprocessor::hugging_face(path)), Some(path)),
-            (None, Some(path)) => (Some(preprocessor::open_clip(path)), Some(path)),
-            (None, None) => (None, None),
-        };
+        let (place, known) = preprocessor::published(files).unzip();
         // A file that asks for what is not done here does no harm where flags say all that it would.
         let p = &options.pixels;
         let all_given =

@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::sniff::{self, Kind};
+use super::towers::INDEX;
 use crate::error::{Error, Result};
 
 /// The files of a model.
@@ -13,7 +14,7 @@ use crate::error::{Error, Result};
 pub(super) struct Files {
     /// ONNX files, one or two.
     pub(super) onnx: Vec<PathBuf>,
-    /// Folder of a model in safetensors.
+    /// A model in safetensors: its folder, or the one file or index that was named.
     pub(super) weights: Option<PathBuf>,
     /// `config.json`, `preprocessor_config.json` and `open_clip_config.json`.
     pub(super) config: Option<PathBuf>,
@@ -103,7 +104,18 @@ impl Files {
                 }
                 _ => match sniff::model_file(path)? {
                     Kind::Onnx => files.onnx.push(path.clone()),
-                    Kind::Safetensors => files.weights = Some(home.clone()),
+                    Kind::Safetensors => {
+                        let named = index_of(path).unwrap_or_else(|| path.clone());
+                        if files
+                            .weights
+                            .replace(named.clone())
+                            .is_some_and(|w| w != named)
+                        {
+                            let expected = "one, or the files that an index beside them lists";
+                            let found = "two files of safetensors";
+                            return Err(Error::invalid("files to import", found, expected).at(path));
+                        }
+                    }
                 },
             }
         }
@@ -135,6 +147,16 @@ impl Files {
             ..Self::default()
         }
     }
+}
+
+/// The index of the parts that `path`, such as `model-00001-of-00002.safetensors`, is one of.
+fn index_of(path: &Path) -> Option<PathBuf> {
+    let stem = path.file_stem()?.to_str()?;
+    let (before, of) = stem.rsplit_once("-of-")?;
+    let (name, at) = before.rsplit_once('-')?;
+    let counts = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let index = path.with_file_name(format!("{name}.safetensors{INDEX}"));
+    Some(index).filter(|index| counts(at) && counts(of) && index.is_file())
 }
 
 fn onnx_files(folder: &Path) -> Result<Vec<PathBuf>> {

@@ -11,8 +11,10 @@ mod manifest;
 mod npy;
 mod onnx;
 mod options;
+mod output;
 mod preprocessor;
 mod quantize;
+mod reference;
 mod sniff;
 mod tokenizer;
 mod towers;
@@ -27,10 +29,12 @@ use crate::error::{Error, Result};
 use crate::store;
 use crate::text::TextEncoder;
 
-pub use assemble::{Imported, import, import_in_memory};
+pub use assemble::{Imported, import};
 pub use npy::{read_npy, write_npy};
 pub use options::{Layout, Options, Pixels, Pool};
+pub use output::check_output;
 pub use quantize::{Quantized, products};
+pub use reference::{PixelsFrom, Reference};
 pub(crate) use values::floats;
 
 /// Largest file that goes into a bundle, in bytes.

@@ -73,6 +73,25 @@ impl Options {
     pub(super) fn needs_text(&self) -> bool {
         !self.no_text || self.vocabulary.is_some()
     }
+
+    /// Refuses what only ONNX files leave open.
+    pub(super) fn check_for_safetensors(&self) -> Result<()> {
+        let given = [
+            ("--projection", self.projection.is_some()),
+            ("--pool", self.pool.is_some()),
+            ("--layout", self.layout.is_some()),
+            ("--image-output", self.image_output.is_some()),
+            ("--text-output", self.text_output.is_some()),
+        ];
+        let flags: Vec<&str> = given.iter().filter(|f| f.1).map(|f| f.0).collect();
+        if flags.is_empty() {
+            return Ok(());
+        }
+        let found = format!("{} with safetensors", flags.join(", "));
+        let expected =
+            "none of these, which are for ONNX files: the configuration beside the weights says it";
+        Err(Error::invalid("options", found, expected))
+    }
 }
 
 /// Parts of the preprocessing.
@@ -91,6 +110,17 @@ pub struct Pixels {
 }
 
 impl Pixels {
+    /// All of `p`, whatever the files say.
+    pub(super) fn all_of(p: &Preprocess) -> Self {
+        Self {
+            resize: Some(p.resize),
+            crop: p.crop,
+            mean: Some(p.mean),
+            std: Some(p.std),
+            filter: Some(p.filter),
+        }
+    }
+
     /// `known` with what is given here in its place.
     pub(super) fn over(&self, known: Preprocess) -> Preprocess {
         let mut p = known;

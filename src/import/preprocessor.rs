@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::folder::Files;
 use crate::error::{Error, Result};
 use crate::preprocess::{Filter, Preprocess, Resize};
 use crate::store;
@@ -37,6 +38,15 @@ pub(super) fn siglip((width, height): (u32, u32)) -> Preprocess {
         mean: [0.5; 3],
         std: [0.5; 3],
         ..clip((width, height))
+    }
+}
+
+/// The file beside a model that tells its preprocessing, and what it tells.
+pub(super) fn published(files: &Files) -> Option<(&Path, Result<Preprocess>)> {
+    match (files.preprocessor.as_deref(), files.open_clip.as_deref()) {
+        (Some(path), _) => Some((path, hugging_face(path))),
+        (None, Some(path)) => Some((path, open_clip(path))),
+        (None, None) => None,
     }
 }
 

@@ -108,9 +108,17 @@ impl Files {
         Ok(Self::among(&paths))
     }
 
-    /// Whether there is anything of a tokenizer here.
+    /// Whether there are pieces of a tokenizer here; settings alone are none.
     pub(super) fn any(&self) -> bool {
-        *self != Self::default()
+        let pieces = [
+            &self.tokenizer_json,
+            &self.vocab_json,
+            &self.merges,
+            &self.clip_merges,
+            &self.vocab_txt,
+            &self.sentencepiece,
+        ];
+        pieces.iter().any(|file| file.is_some())
     }
 }
 
@@ -169,7 +177,8 @@ pub(super) fn from_json(bytes: &[u8], need: &Need) -> Result<Fitted> {
 
 fn none_in(files: &Files) -> Error {
     let how = "`tokenizer.json`, which transformers writes: python -c \"from transformers import \
-               AutoTokenizer as T; T.from_pretrained('FOLDER').save_pretrained('FOLDER')\"";
+               AutoTokenizer as T; T.from_pretrained('FOLDER').save_pretrained('FOLDER')\"; \
+               or `--no-text`";
     let found = match files {
         Files {
             vocab_json: Some(_),
@@ -267,7 +276,7 @@ fn fit(mut value: Value, need: &Need, settings: &Settings, from: &str) -> Result
 
 /// Whether this is the encoder's own tokenizer, as far as ids can tell.
 fn check(tokenizer: &Tokenizer, end: Option<i64>, need: &Need) -> Result<()> {
-    const OWN: &str = "take the tokenizer that was published with this encoder";
+    const OWN: &str = "take the tokenizer that was published with this encoder, or `--no-text`";
     let largest = tokenizer.largest_id();
     if let Some(rows) = need.vocabulary.filter(|rows| largest >= *rows) {
         let found = format!("the wrong one: its ids go up to {largest}");

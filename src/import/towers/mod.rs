@@ -15,7 +15,7 @@ mod shape;
 mod tests;
 mod weights;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::preprocessor::json;
 use crate::error::{Error, Result};
@@ -24,8 +24,12 @@ use names::{Naming, Tower};
 use shape::{Shape, TextPool};
 use weights::Weights;
 
+pub(super) use weights::INDEX;
+
 /// A model's towers in ONNX, and what its files say of it.
 pub(super) struct Towers {
+    /// Where the weights were found.
+    pub(super) file: PathBuf,
     pub(super) image: Vec<u8>,
     pub(super) text: Option<Vec<u8>>,
     pub(super) side_px: u32,
@@ -44,26 +48,33 @@ pub(super) struct Towers {
 /// Stems of the files that weights are published in.
 const STEMS: [&str; 3] = ["model", "open_clip_model", "open_clip_pytorch_model"];
 
-/// Reads the model in `dir`.
+/// Reads the model at `place`: a folder, or a file of weights with its configuration beside it.
 ///
 /// # Errors
 /// The configuration is missing or of another kind of model, or a weight is missing, damaged or
 /// of another shape than it says.
-pub(super) fn read(dir: &Path, with_text: bool) -> Result<Towers> {
-    let (Described { shape, naming }, weights) = find(dir)?;
-    shape.check().map_err(|e| e.at(dir))?;
-    towers(&shape, naming, &weights, with_text).map_err(|e| e.at(dir))
+pub(super) fn read(place: &Path, with_text: bool) -> Result<Towers> {
+    let (Described { shape, naming }, weights) = find(place)?;
+    shape.check().map_err(|e| e.at(&weights.file))?;
+    towers(&shape, naming, &weights, with_text).map_err(|e| e.at(&weights.file))
 }
 
 /// The first weights of which the names are known, and what the configuration of that naming says.
-fn find(dir: &Path) -> Result<(Described, Weights)> {
+fn find(place: &Path) -> Result<(Described, Weights)> {
+    let (dir, files) = if place.is_dir() {
+        let files = STEMS.iter().filter_map(|stem| Weights::called(stem, place));
+        (place, files.collect())
+    } else {
+        (
+            place.parent().unwrap_or(Path::new("")),
+            vec![place.to_owned()],
+        )
+    };
     let [hub_config, open_clip_config] =
         ["config.json", "open_clip_config.json"].map(|name| dir.join(name));
     let mut strange = None;
-    for stem in STEMS {
-        let Some(weights) = Weights::find(dir, stem)? else {
-            continue;
-        };
+    for file in files {
+        let weights = Weights::open(&file)?;
         let of_open_clip = weights.has_any("visual.") || weights.has_any("text.transformer.");
         if of_open_clip && open_clip_config.is_file() {
             let nested = weights.has("text.token_embedding.weight");
@@ -97,6 +108,7 @@ fn towers(shape: &Shape, naming: Naming, weights: &Weights, with_text: bool) -> 
     let text = shape.text.as_ref();
     let finite = |name: &str| Ok(weights.scalar(name)?.filter(|v| v.is_finite()));
     Ok(Towers {
+        file: weights.file.clone(),
         image: build::image(&shape.image, shape.dim, weights, naming)?,
         text: text
             .filter(|_| with_text)

@@ -16,10 +16,14 @@ const MAX_HEADER_BYTES: u64 = 16 << 20;
 /// Files that one model may be spread over.
 const MAX_SHARDS: usize = 256;
 const MAX_INDEX_BYTES: u64 = 16 << 20;
+/// What the name of an index has after that of the whole file.
+pub(in crate::import) const INDEX: &str = ".index.json";
 
 /// All tensors of a model.
 #[derive(Debug)]
 pub(super) struct Weights {
+    /// The file that they were opened by: one of weights, or an index.
+    pub(super) file: PathBuf,
     shards: Vec<Shard>,
     /// Which shard holds a tensor; sorted, as the fingerprint needs it.
     places: BTreeMap<String, usize>,
@@ -71,35 +75,38 @@ impl Stored<'_> {
 }
 
 impl Weights {
-    /// Opens `NAME.safetensors` in `dir`, or the files that `NAME.safetensors.index.json` lists.
-    /// `None` where neither is there.
+    /// The weights called `name` in `dir`: `NAME.safetensors`, or the index of several files.
+    pub(super) fn called(name: &str, dir: &Path) -> Option<PathBuf> {
+        let ends = ["", INDEX];
+        let files = ends.map(|end| dir.join(format!("{name}.safetensors{end}")));
+        files.into_iter().find(|file| file.exists())
+    }
+
+    /// Opens one safetensors file, or all that an index lists.
     ///
     /// # Errors
     /// A file is missing, cut short, no safetensors file, or holds what another holds too.
-    pub(super) fn find(dir: &Path, name: &str) -> Result<Option<Self>> {
-        let whole = dir.join(format!("{name}.safetensors"));
-        let index = dir.join(format!("{name}.safetensors.index.json"));
-        if whole.exists() {
-            Self::open(&[whole]).map(Some)
-        } else if index.exists() {
-            let (files, names) = read_index(&index)?;
-            let paths: Vec<PathBuf> = files.iter().map(|f| dir.join(f)).collect();
-            let weights = Self::open(&paths)?;
-            match names.iter().find(|n| !weights.places.contains_key(*n)) {
-                Some(missing) => {
-                    let found = format!("no tensor `{missing}` in the files that it lists");
-                    let expected = "files of one model: copy all of them again";
-                    Err(Error::invalid("index of weights", found, expected).at(&index))
-                }
-                None => Ok(Some(weights)),
+    pub(super) fn open(file: &Path) -> Result<Self> {
+        let is_index = file.extension().is_some_and(|e| e == "json");
+        if !is_index {
+            return Self::of(file, &[file.to_owned()]);
+        }
+        let (files, names) = read_index(file)?;
+        let paths: Vec<PathBuf> = files.iter().map(|f| file.with_file_name(f)).collect();
+        let weights = Self::of(file, &paths)?;
+        match names.iter().find(|n| !weights.places.contains_key(*n)) {
+            Some(missing) => {
+                let found = format!("no tensor `{missing}` in the files that it lists");
+                let expected = "files of one model: copy all of them again";
+                Err(Error::invalid("index of weights", found, expected).at(file))
             }
-        } else {
-            Ok(None)
+            None => Ok(weights),
         }
     }
 
-    fn open(paths: &[PathBuf]) -> Result<Self> {
+    fn of(file: &Path, paths: &[PathBuf]) -> Result<Self> {
         let mut weights = Self {
+            file: file.to_owned(),
             shards: Vec::new(),
             places: BTreeMap::new(),
         };
