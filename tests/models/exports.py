@@ -325,8 +325,9 @@ def full(out, models):
     e.pair("tinyclip-8m-fp16", tiny, Style.of(14), forms.fp16, ROUNDED)
     # the true sizes are held to the bound of rounded floats
     e.integers("tinyclip-8m-quantized", tiny, 14, dyn(signed=False, per_channel=False, ops=[*products, "Conv"]), bound=ROUNDED)
+    # with every activation rounded, ONNX Runtime itself gives 0.9985 at least where pixels change by 1 in 100,000
     e.integers("tinyclip-8m-qdq", tiny, 17, lambda s, t, feeds: forms.static(s, t, feeds), with_text=False,
-               bound=ROUNDED)
+               bound=(0.998, 0.999))
     e.pair("mobileclip-s0-op17", mobile, Style.of(17))
     e.pair("mobileclip-s0-fp16", mobile, Style.of(17), forms.fp16, ROUNDED, with_text=False)
     e.integers("mobileclip-s0-quantized", mobile, 17, dyn(signed=False, ops=[*products, "Conv"]), with_text=False, bound=ROUNDED)
