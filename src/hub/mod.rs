@@ -1,16 +1,30 @@
 //! Models by name: a catalogue, and their files from a hub.
 
 #[cfg(feature = "pull")]
+mod body;
+#[cfg(feature = "pull")]
+mod cache;
+#[cfg(feature = "pull")]
+mod check;
+#[cfg(feature = "pull")]
 mod fetch;
 #[cfg(feature = "pull")]
+mod patience;
+#[cfg(feature = "pull")]
 mod pull;
+#[cfg(feature = "pull")]
+mod room;
 
 use serde::Deserialize;
 
 #[cfg(feature = "pull")]
-pub use fetch::{Hub, Patience};
+pub use cache::{Pulled, cached};
 #[cfg(feature = "pull")]
-pub use pull::{Progress, cached, pull};
+pub use fetch::Hub;
+#[cfg(feature = "pull")]
+pub use patience::Patience;
+#[cfg(feature = "pull")]
+pub use pull::{Progress, pull};
 
 use crate::error::{Error, Result};
 
@@ -101,19 +115,43 @@ impl Wanted {
             }
         };
         let parts: Vec<&str> = repository.split('/').collect();
-        let plain = |part: &str| {
-            let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-            (1..=96).contains(&part.len()) && part.chars().all(fits) && !part.starts_with('.')
-        };
-        if parts.len() != 2 || !parts.iter().all(|p| plain(p)) || !plain(revision) {
+        if parts.len() != 2 || !parts.iter().all(|p| is_plain(p)) || !is_plain(revision) {
             let expected = "OWNER/REPOSITORY, maybe with @REVISION, of letters, digits, - _ .";
             return Err(Error::invalid("model", format!("`{text}`"), expected));
         }
+        // Commits become names of folders, each in one spelling.
+        let revision = if is_commit(revision) {
+            revision.to_lowercase()
+        } else {
+            revision.to_owned()
+        };
         Ok(Self {
             repository,
-            revision: revision.to_owned(),
+            revision,
         })
     }
+
+    /// Whether the revision is a commit in full, which never becomes another.
+    #[cfg(feature = "pull")]
+    fn is_commit(&self) -> bool {
+        is_commit(&self.revision)
+    }
+
+    /// Whether `commit` is known to be another than this one.
+    #[cfg(feature = "pull")]
+    fn is_other(&self, commit: &str) -> bool {
+        self.is_commit() && self.revision != commit
+    }
+}
+
+/// Whether a part of a path is safe in a URL and as a file name.
+fn is_plain(part: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    (1..=96).contains(&part.len()) && part.chars().all(fits) && !part.starts_with('.')
+}
+
+fn is_commit(text: &str) -> bool {
+    text.len() == 40 && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 #[cfg(test)]
