@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::check::sha256;
-use super::{BESIDE, WEIGHTS, Wanted, is_commit};
+use super::{BESIDE, WEIGHTS, Wanted, is_commit, is_shard};
 use crate::error::{Error, Result};
 use crate::store;
 
@@ -81,7 +81,7 @@ pub(super) fn whole(folder: &Path) -> Result<Option<Pulled>> {
     for (file, stated) in list.files {
         let path = folder.join(&file);
         let name = file.as_str();
-        let known = WEIGHTS.contains(&name) || BESIDE.contains(&name);
+        let known = WEIGHTS.contains(&name) || BESIDE.contains(&name) || is_shard(name);
         if !known || sha256(&path)? != stated {
             let expected = "the file as it was pulled: delete the folder and pull again";
             return Err(Error::invalid("cached file", "other bytes", expected).at(&path));

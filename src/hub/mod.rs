@@ -30,12 +30,15 @@ use crate::error::{Error, Result};
 
 /// Files of a model that are fetched where the repository has them: weights in one of these ways, and what
 /// goes with them.
-pub const WEIGHTS: [&str; 4] = [
+pub const WEIGHTS: [&str; 5] = [
     "model.safetensors",
+    INDEX,
     "open_clip_model.safetensors",
     "onnx/vision_model.onnx",
     "onnx/model.onnx",
 ];
+/// Names the files of weights that are spread over several.
+const INDEX: &str = "model.safetensors.index.json";
 /// Files that go with weights, each where it is there.
 pub const BESIDE: [&str; 11] = [
     "config.json",
@@ -152,6 +155,11 @@ fn is_plain(part: &str) -> bool {
 
 fn is_commit(text: &str) -> bool {
     text.len() == 40 && text.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+#[cfg(feature = "pull")]
+fn is_shard(name: &str) -> bool {
+    is_plain(name) && name.ends_with(".safetensors")
 }
 
 #[cfg(test)]

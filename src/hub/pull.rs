@@ -7,8 +7,9 @@ use std::path::Path;
 use super::cache::{self, Pulled};
 use super::check::sha256;
 use super::fetch::Hub;
-use super::{BESIDE, WEIGHTS, Wanted};
+use super::{BESIDE, INDEX, WEIGHTS, Wanted, is_shard};
 use crate::error::{Error, Result};
+use crate::import;
 
 /// Hears of each file: its name, the bytes held, and all of them where known.
 pub type Progress<'a> = dyn FnMut(&str, u64, Option<u64>) + 'a;
@@ -76,7 +77,7 @@ fn fetch(
         }
         Ok(there)
     };
-    let weights = weights(pinned, &mut one)?;
+    let weights = weights(pinned, folder, &mut one)?;
     for file in BESIDE {
         if !file.starts_with("onnx/") || weights == "onnx/vision_model.onnx" {
             one(file)?;
@@ -88,9 +89,16 @@ fn fetch(
 }
 
 /// The first kind of weights that the repository has, fetched by `one`.
-fn weights(pinned: &Wanted, one: &mut dyn FnMut(&str) -> Result<bool>) -> Result<&'static str> {
+fn weights(
+    pinned: &Wanted,
+    folder: &Path,
+    one: &mut dyn FnMut(&str) -> Result<bool>,
+) -> Result<&'static str> {
     for file in WEIGHTS {
         if one(file)? {
+            if file == INDEX {
+                shards(&folder.join(INDEX), one)?;
+            }
             return Ok(file);
         }
     }
@@ -103,4 +111,22 @@ fn weights(pinned: &Wanted, one: &mut dyn FnMut(&str) -> Result<bool>) -> Result
     let expected =
         "a repository of CLIP or SigLIP: is the name right? A private or gated one needs HF_TOKEN";
     Err(Error::invalid("model", found, expected))
+}
+
+/// Every file that an index of weights names, fetched by `one`.
+fn shards(index: &Path, one: &mut dyn FnMut(&str) -> Result<bool>) -> Result<()> {
+    let wrong = |found, expected| Error::invalid("index of weights", found, expected).at(index);
+    let named = import::shards(index)?;
+    // All are looked at first: nothing is asked of the hub for an index that lies.
+    if let Some(other) = named.iter().find(|name| !is_shard(name)) {
+        let expected = "names of files beside it that end in .safetensors";
+        return Err(wrong(format!("`{other}`"), expected));
+    }
+    for name in &named {
+        if !one(name)? {
+            let found = format!("`{name}`, which the repository lacks");
+            return Err(wrong(found, "all of its files there"));
+        }
+    }
+    Ok(())
 }

@@ -31,6 +31,8 @@ pub use assemble::{Imported, import, import_in_memory};
 pub use npy::{read_npy, write_npy};
 pub use options::{Layout, Options, Pixels, Pool};
 pub use quantize::{Quantized, products};
+#[cfg(feature = "pull")]
+pub(crate) use towers::shards;
 pub(crate) use values::floats;
 
 /// Largest file that goes into a bundle, in bytes.

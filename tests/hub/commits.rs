@@ -1,4 +1,4 @@
-//! One pull is of one commit, and a branch is asked for its commit each time.
+//! One pull is of one commit, and a branch is asked for its commit each time; weights in several files.
 
 use std::fs;
 use std::sync::{Arc, Mutex};
@@ -98,4 +98,75 @@ fn what_is_no_commit_names_no_folder() {
     let pulled = Bench::new().pull(&server).unwrap();
     assert_eq!(pulled.commit, None);
     assert!(pulled.folder.ends_with("owner--model/main"));
+}
+
+fn index(names: &[&str]) -> Vec<u8> {
+    let places: Vec<String> = (0..)
+        .zip(names)
+        .map(|(i, n)| format!("\"tensor.{i}\": \"{n}\""))
+        .collect();
+    format!(
+        "{{\"metadata\": {{}}, \"weight_map\": {{{}}}}}",
+        places.join(", ")
+    )
+    .into_bytes()
+}
+
+#[test]
+fn weights_in_several_files_all_come() {
+    let names = [
+        "model-00001-of-00002.safetensors",
+        "model-00002-of-00002.safetensors",
+    ];
+    let all = index(&[names[0], names[1], names[0]]);
+    let server = Server::new(vec![
+        file("/model.safetensors.index.json", all),
+        file("/model-00001-of-00002.safetensors", weights()),
+        file("/model-00002-of-00002.safetensors", b"the rest".to_vec()),
+    ]);
+    let bench = Bench::new();
+    let pulled = bench.pull(&server).unwrap();
+    assert_eq!(fs::read(pulled.folder.join(names[0])).unwrap(), weights());
+    assert_eq!(fs::read(pulled.folder.join(names[1])).unwrap(), b"the rest");
+    assert_eq!(cached(bench.dir.path(), &at("main")).unwrap(), Some(pulled));
+    assert_eq!(server.asked(names[0]).len(), 1);
+    assert!(server.asked("open_clip_model").is_empty());
+}
+
+#[test]
+fn an_index_that_names_other_things_is_refused() {
+    for name in [
+        "../up.safetensors",
+        "a/b.safetensors",
+        "/etc/passwd",
+        "..",
+        "",
+        ".hidden.safetensors",
+        "pulled.json",
+        "a?b.safetensors",
+        "%2e%2e%2fx.safetensors",
+    ] {
+        let server = Server::new(vec![
+            file(
+                "/model.safetensors.index.json",
+                index(&["a.safetensors", name]),
+            ),
+            file("/a.safetensors", weights()),
+        ]);
+        let bench = Bench::new();
+        let words = bench.pull(&server).unwrap_err().to_string();
+        assert!(words.contains("index of weights"), "{name}: {words}");
+        assert!(server.asked("/a.safetensors").is_empty());
+    }
+    let many: Vec<String> = (0..1000).map(|i| format!("{i}.safetensors")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    for (all, word) in [
+        (index(&many), "1000"),
+        (b"{}".to_vec(), "weight_map"),
+        (index(&["lost.safetensors"]), "lost.safetensors"),
+    ] {
+        let server = Server::new(vec![file("/model.safetensors.index.json", all)]);
+        let words = Bench::new().refused(&server);
+        assert!(words.contains(word), "{words}");
+    }
 }
