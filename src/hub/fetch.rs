@@ -12,7 +12,7 @@ use ureq::{Agent, Body};
 use super::body::{Part, Told};
 use super::check::{Facts, length, text};
 use super::patience::{Failed, Patience};
-use super::{Wanted, room};
+use super::{Wanted, proxy, room};
 use crate::error::{Error, Result};
 
 const MAX_REDIRECTS: usize = 5;
@@ -67,6 +67,7 @@ impl Hub {
     /// # Errors
     /// These name a proxy that cannot be used.
     pub fn from_environment() -> Result<Self> {
+        proxy::check()?;
         let given = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
         let endpoint = given("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".into());
         let home = given("HF_HOME")

@@ -11,6 +11,8 @@ mod fetch;
 #[cfg(feature = "pull")]
 mod patience;
 #[cfg(feature = "pull")]
+mod proxy;
+#[cfg(feature = "pull")]
 mod pull;
 #[cfg(feature = "pull")]
 mod room;

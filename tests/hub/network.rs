@@ -132,4 +132,11 @@ fn proxies_of_the_environment_are_used_and_left_out_as_it_says() {
     ];
     assert!(program_pulls(&server.url, &settings));
     assert!(seen.lock().unwrap().is_empty());
+
+    // One that cannot be used is no reason to go without.
+    let count = server.asked("").len();
+    for address in ["socks5://127.0.0.1:1080", "gopher://127.0.0.1:70"] {
+        assert!(!program_pulls(&server.url, &[("ALL_PROXY", address)]));
+    }
+    assert_eq!(server.asked("").len(), count);
 }
