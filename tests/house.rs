@@ -26,7 +26,7 @@ const ORDER: [&str; 13] = [
 ];
 
 /// Foreign crates that only some modules may name.
-const RESERVED: [(&str, &[&str]); 15] = [
+const RESERVED: [(&str, &[&str]); 17] = [
     ("tract_core", &["encoder", "text", "import"]),
     ("tract_onnx", &["encoder", "text", "import"]),
     ("tract_linalg", &["encoder"]),
@@ -37,6 +37,8 @@ const RESERVED: [(&str, &[&str]); 15] = [
     ("safetensors", &["eval", "import"]),
     ("prost", &["import"]),
     ("ureq", &["hub"]),
+    ("sha1", &["hub"]),
+    ("rustix", &["hub"]),
     ("embedded_graphics", &["eval"]),
     ("memmap2", &["store"]),
     ("clap", &["cli"]),

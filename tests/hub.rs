@@ -3,130 +3,21 @@
 #![cfg(feature = "pull")]
 #![allow(clippy::unwrap_used)]
 
-use std::collections::HashMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::Write;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use edgeclip::hub::{Hub, Patience, Wanted, cached, pull};
-use sha2::{Digest, Sha256};
+use edgeclip::hub::{Hub, Patience, Pulled, Wanted, cached, pull};
+use server::{Server, answer, file, marks, range, send, send_file, send_head};
 
-/// What a server does with a request for one path.
-type Answer = Box<dyn Fn(&Request, &mut TcpStream) + Send + Sync>;
-
-struct Request {
-    path: String,
-    headers: HashMap<String, String>,
-    /// Requests for this path before this one.
-    earlier: usize,
-}
-
-impl Request {
-    /// First byte that is asked for.
-    fn from(&self) -> usize {
-        let range = self
-            .headers
-            .get("range")
-            .and_then(|r| r.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
-        range.unwrap_or(0)
-    }
-}
-
-type Seen = Mutex<Vec<(String, HashMap<String, String>)>>;
-
-/// A server on loopback that remembers what it was asked.
-struct Server {
-    url: String,
-    seen: Arc<Seen>,
-}
-
-impl Server {
-    fn new(answers: Vec<(&'static str, Answer)>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let seen = Arc::new(Seen::default());
-        let (answers, log) = (Arc::new(answers), Arc::clone(&seen));
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                let (answers, log) = (Arc::clone(&answers), Arc::clone(&log));
-                thread::spawn(move || serve(stream.unwrap(), &answers, &log));
-            }
-        });
-        Self { url, seen }
-    }
-
-    fn asked(&self, part: &str) -> Vec<HashMap<String, String>> {
-        let seen = self.seen.lock().unwrap();
-        seen.iter()
-            .filter(|(path, _)| path.contains(part))
-            .map(|(_, h)| h.clone())
-            .collect()
-    }
-}
-
-fn serve(mut stream: TcpStream, answers: &[(&'static str, Answer)], log: &Seen) {
-    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
-    let first = lines.next().unwrap().unwrap();
-    let path = first.split(' ').nth(1).unwrap().to_owned();
-    let mut headers = HashMap::new();
-    for line in lines.map_while(Result::ok).take_while(|l| !l.is_empty()) {
-        let (name, value) = line.split_once(": ").unwrap();
-        headers.insert(name.to_lowercase(), value.to_owned());
-    }
-    let earlier = {
-        let mut log = log.lock().unwrap();
-        let earlier = log.iter().filter(|(p, _)| *p == path).count();
-        log.push((path.clone(), headers.clone()));
-        earlier
-    };
-    let request = Request {
-        path,
-        headers,
-        earlier,
-    };
-    match answers.iter().find(|(end, _)| request.path.ends_with(end)) {
-        Some((_, answer)) => answer(&request, &mut stream),
-        None => send(&mut stream, "404 Not Found", &[], b"no such file"),
-    }
-    stream.flush().ok();
-}
-
-fn send(stream: &mut TcpStream, status: &str, headers: &[(&str, String)], body: &[u8]) {
-    let mut head = format!(
-        "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n",
-        body.len()
-    );
-    for (name, value) in headers {
-        head += &format!("{name}: {value}\r\n");
-    }
-    stream.write_all(format!("{head}\r\n").as_bytes()).ok();
-    stream.write_all(body).ok();
-}
-
-/// Sends the rest of `body` from where it is asked for, with the hub's marks of the whole.
-fn send_file(request: &Request, stream: &mut TcpStream, body: &[u8], stated: &[u8]) {
-    let marks = marks(stated);
-    match request.from() {
-        0 => send(stream, "200 OK", &marks, body),
-        from if from >= body.len() => send(stream, "416 Range Not Satisfiable", &[], b""),
-        from => send(stream, "206 Partial Content", &marks, &body[from..]),
-    }
-}
-
-fn marks(body: &[u8]) -> Vec<(&'static str, String)> {
-    let hash: String = Sha256::digest(body)
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect();
-    vec![
-        ("X-Linked-ETag", format!("\"{hash}\"")),
-        ("X-Linked-Size", body.len().to_string()),
-    ]
-}
+#[path = "hub/commits.rs"]
+mod commits;
+#[path = "hub/network.rs"]
+mod network;
+#[path = "hub/server.rs"]
+mod server;
 
 fn weights() -> Vec<u8> {
     (0..300_000_u32)
@@ -134,18 +25,7 @@ fn weights() -> Vec<u8> {
         .collect()
 }
 
-fn file(name: &'static str, body: Vec<u8>) -> (&'static str, Answer) {
-    let answer: Answer = Box::new(move |r, s| send_file(r, s, &body, &body));
-    (name, answer)
-}
-
-fn answer(
-    name: &'static str,
-    f: impl Fn(&Request, &mut TcpStream) + Send + Sync + 'static,
-) -> (&'static str, Answer) {
-    (name, Box::new(f))
-}
-
+/// A cache of its own.
 struct Bench {
     dir: tempfile::TempDir,
 }
@@ -157,14 +37,31 @@ impl Bench {
         }
     }
 
-    fn pull(&self, server: &Server) -> Result<PathBuf, edgeclip::Error> {
-        let patience = Patience {
+    fn patience() -> Patience {
+        Patience {
             tries: 3,
             silence: Duration::from_millis(400),
             pause: Duration::from_millis(10),
-        };
-        let hub = Hub::new(&server.url, Some("secret".into()), patience);
-        pull(&hub, self.dir.path(), &wanted(), &mut |_, _, _| {})
+            floor_bytes: 1000,
+            window: Duration::from_millis(500),
+        }
+    }
+
+    fn hub(server: &Server) -> Hub {
+        Hub::new(&server.url, Some("secret".into()), Self::patience())
+    }
+
+    fn pull(&self, server: &Server) -> Result<Pulled, edgeclip::Error> {
+        self.pull_from(&Self::hub(server))
+    }
+
+    fn pull_from(&self, hub: &Hub) -> Result<Pulled, edgeclip::Error> {
+        pull(hub, self.dir.path(), &wanted(), &mut |_, _, _| {})
+    }
+
+    fn pull_at(&self, server: &Server, wanted: &Wanted) -> Result<Pulled, edgeclip::Error> {
+        let hub = Self::hub(server);
+        pull(&hub, self.dir.path(), wanted, &mut |_, _, _| {})
     }
 
     fn refused(&self, server: &Server) -> String {
@@ -176,6 +73,16 @@ impl Bench {
 
     fn weights(&self) -> PathBuf {
         self.dir.path().join("owner--model/main/model.safetensors")
+    }
+
+    fn part(&self) -> PathBuf {
+        self.weights().with_file_name("model.safetensors.part")
+    }
+
+    /// Leaves the first bytes of a pull that was cut.
+    fn hold(&self, bytes: &[u8]) {
+        fs::create_dir_all(self.part().parent().unwrap()).unwrap();
+        fs::write(self.part(), bytes).unwrap();
     }
 }
 
@@ -190,7 +97,8 @@ fn a_whole_model_is_fetched_once_and_then_comes_from_the_cache() {
         file("/model.safetensors", weights()),
         file("/config.json", b"{}".to_vec()),
     ]);
-    let folder = bench.pull(&server).unwrap();
+    let pulled = bench.pull(&server).unwrap();
+    let folder = &pulled.folder;
     assert_eq!(
         fs::read(folder.join("model.safetensors")).unwrap(),
         weights()
@@ -203,13 +111,13 @@ fn a_whole_model_is_fetched_once_and_then_comes_from_the_cache() {
             .len(),
         1
     );
-    let count = server.asked("").len();
-    assert_eq!(bench.pull(&server).unwrap(), folder);
+    let count = server.asked("/model.safetensors").len();
+    assert_eq!(bench.pull(&server).unwrap(), pulled);
     assert_eq!(
         cached(bench.dir.path(), &wanted()).unwrap(),
-        Some(folder.clone())
+        Some(pulled.clone())
     );
-    assert_eq!(server.asked("").len(), count);
+    assert_eq!(server.asked("/model.safetensors").len(), count);
     fs::write(folder.join("config.json"), "other").unwrap();
     assert!(
         cached(bench.dir.path(), &wanted())
@@ -252,19 +160,14 @@ fn a_cut_connection_is_resumed_where_it_broke() {
         } else {
             body.len()
         };
+        let mut headers = marks(&body);
         let status = if from == 0 {
             "200 OK"
         } else {
+            headers.push(range(from, body.len()));
             "206 Partial Content"
         };
-        let mut head = format!(
-            "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n",
-            body.len() - from
-        );
-        for (name, value) in marks(&body) {
-            head += &format!("{name}: {value}\r\n");
-        }
-        s.write_all(format!("{head}\r\n").as_bytes()).ok();
+        send_head(s, status, &headers, body.len() - from);
         s.write_all(&body[from..cut]).ok();
     })]);
     let bench = Bench::new();
@@ -291,11 +194,7 @@ fn a_server_without_ranges_starts_again() {
         } else {
             &body[..]
         };
-        let head = format!(
-            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-            body.len()
-        );
-        s.write_all(head.as_bytes()).ok();
+        send_head(s, "200 OK", &[], body.len());
         s.write_all(sent).ok();
     })]);
     let bench = Bench::new();
@@ -325,7 +224,7 @@ fn a_busy_hub_is_waited_for_as_it_says() {
         words.contains("503") && words.contains("is kept"),
         "{words}"
     );
-    assert_eq!(server.asked("").len(), 3);
+    assert_eq!(server.asked("/model.safetensors").len(), 3);
 }
 
 #[test]
@@ -361,7 +260,7 @@ fn refusals_of_the_hub_say_what_to_do() {
             words.contains("licence") && words.contains("HF_TOKEN"),
             "{words}"
         );
-        assert_eq!(server.asked("").len(), 1);
+        assert_eq!(server.asked("/model.safetensors").len(), 1);
     }
     let words = Bench::new().refused(&Server::new(Vec::new()));
     assert!(
@@ -377,22 +276,16 @@ fn refusals_of_the_hub_say_what_to_do() {
 #[test]
 fn silence_is_not_waited_for_for_ever() {
     let server = Server::new(vec![answer("/model.safetensors", |_, s| {
-        s.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nonly this")
-            .ok();
-        s.flush().ok();
+        send_head(s, "200 OK", &[], 1000);
+        s.write_all(b"only this").ok();
         // Holds the line until the other side hangs up.
         std::io::copy(s, &mut std::io::sink()).ok();
     })]);
-    let start = std::time::Instant::now();
+    let start = Instant::now();
     let bench = Bench::new();
     bench.refused(&server);
     assert!(start.elapsed() < Duration::from_secs(20));
-    assert!(
-        bench
-            .weights()
-            .with_file_name("model.safetensors.part")
-            .exists()
-    );
+    assert!(bench.part().exists());
 }
 
 #[test]
@@ -408,4 +301,101 @@ fn two_pulls_at_once_fetch_once() {
         });
     });
     assert_eq!(server.asked("/model.safetensors").len(), 1);
+}
+
+/// Sends a byte now and then until the other side hangs up.
+fn trickle(stream: &mut std::net::TcpStream) {
+    send_head(stream, "200 OK", &marks(&weights()), weights().len());
+    for byte in weights() {
+        if stream.write_all(&[byte]).is_err() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_trickle_is_a_cut() {
+    let server = Server::new(vec![answer("/model.safetensors", |_, s| trickle(s))]);
+    let (start, bench) = (Instant::now(), Bench::new());
+    let words = bench.refused(&server);
+    assert!(words.contains("too slow"), "{words}");
+    assert!(start.elapsed() < Duration::from_secs(20));
+    assert_eq!(server.asked("/model.safetensors").len(), 3);
+    assert!(bench.part().exists());
+
+    let server = Server::new(vec![answer("/model.safetensors", |r, s| match r.earlier {
+        0 => trickle(s),
+        _ => send_file(r, s, &weights(), &weights()),
+    })]);
+    let bench = Bench::new();
+    bench.pull(&server).unwrap();
+    assert_eq!(fs::read(bench.weights()).unwrap(), weights());
+    assert!(server.asked("/model.safetensors")[1].contains_key("range"));
+}
+
+#[test]
+fn another_part_than_asked_for_is_not_appended() {
+    let whole = weights().len();
+    for (from, stated) in [(0, whole), (999, whole), (1000, whole + 1), (1001, whole)] {
+        let server = Server::new(vec![answer("/model.safetensors", move |r, s| {
+            let body = weights();
+            if r.from() == 0 {
+                return send_file(r, s, &body, &body);
+            }
+            // The marks of the hub are gone where a cache sits between.
+            let mut headers = vec![("X-Linked-Size", body.len().to_string())];
+            headers.push(range(from, stated));
+            send(s, "206 Partial Content", &headers, &body[from..]);
+        })]);
+        let bench = Bench::new();
+        bench.hold(&weights()[..1000]);
+        bench.pull(&server).unwrap();
+        assert_eq!(fs::read(bench.weights()).unwrap(), weights());
+        let ranges = server.asked("/model.safetensors");
+        assert_eq!(ranges.len(), 2, "{from} of {stated}");
+        assert!(ranges[0].contains_key("range") && !ranges[1].contains_key("range"));
+    }
+}
+
+#[test]
+fn a_disk_without_room_is_told_before_the_first_byte() {
+    let server = Server::new(vec![file("/model.safetensors", weights())]);
+    let bench = Bench::new();
+    let hub = Bench::hub(&server).with_free(|_| Some(1000));
+    let words = bench.pull_from(&hub).unwrap_err().to_string();
+    for part in [
+        "1000 bytes free",
+        "1200000 bytes",
+        "EDGECLIP_CACHE",
+        "owner--model",
+    ] {
+        assert!(words.contains(part), "{words}");
+    }
+    assert!(!bench.part().exists());
+    assert_eq!(server.asked("/model.safetensors").len(), 1);
+    // What is held takes no more room.
+    bench.hold(&weights()[..weights().len() - 1000]);
+    bench.pull_from(&hub).unwrap();
+    assert_eq!(fs::read(bench.weights()).unwrap(), weights());
+}
+
+#[test]
+fn small_files_are_held_against_their_hash_in_git() {
+    // `git hash-object` of `{}`.
+    let stated = "9e26dfeeb6e641a33dae4961196235bdb965b21b";
+    let serve = |body: &'static [u8]| {
+        let headers = [("ETag", format!("\"{stated}\""))];
+        Server::new(vec![
+            file("/model.safetensors", weights()),
+            answer("/config.json", move |_, s| {
+                send(s, "200 OK", &headers, body)
+            }),
+        ])
+    };
+    Bench::new().pull(&serve(b"{}")).unwrap();
+    let bench = Bench::new();
+    let words = bench.pull(&serve(b"[]")).unwrap_err().to_string();
+    assert!(words.contains(stated) && words.contains("git"), "{words}");
+    assert_eq!(cached(bench.dir.path(), &wanted()).unwrap(), None);
 }

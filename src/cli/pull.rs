@@ -51,7 +51,7 @@ fn files(wanted: &Wanted, offline: bool, out: &Output) -> Result<PathBuf, Stop> 
     let cache = cache()?;
     if offline {
         let found = hub::cached(&cache, wanted)?;
-        return found.ok_or_else(|| {
+        let pulled = found.ok_or_else(|| {
             let expected = "a model pulled before, or a pull without --offline";
             Error::invalid(
                 "cache",
@@ -59,8 +59,8 @@ fn files(wanted: &Wanted, offline: bool, out: &Output) -> Result<PathBuf, Stop> 
                 expected,
             )
             .at(&cache)
-            .into()
-        });
+        })?;
+        return Ok(told(pulled, out));
     }
     let hidden = out.quiet || !std::io::IsTerminal::is_terminal(&std::io::stderr());
     let bar = if hidden {
@@ -72,8 +72,8 @@ fn files(wanted: &Wanted, offline: bool, out: &Output) -> Result<PathBuf, Stop> 
         "{msg:32} {bar:24} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left",
     );
     bar.set_style(style.expect("the template is tested"));
-    let hub = hub::Hub::from_environment();
-    let folder = hub::pull(&hub, &cache, wanted, &mut |file, at, all| {
+    let hub = hub::Hub::from_environment()?;
+    let pulled = hub::pull(&hub, &cache, wanted, &mut |file, at, all| {
         if bar.message() != file {
             bar.set_message(file.to_owned());
             bar.reset();
@@ -84,8 +84,20 @@ fn files(wanted: &Wanted, offline: bool, out: &Output) -> Result<PathBuf, Stop> 
         bar.set_position(at);
     })?;
     bar.finish_and_clear();
-    out.say(&format!("files in {}", folder.display()));
-    Ok(folder)
+    Ok(told(pulled, out))
+}
+
+/// Says where the files are and of which commit.
+#[cfg(feature = "pull")]
+fn told(pulled: hub::Pulled, out: &Output) -> PathBuf {
+    let of = pulled.commit.map(|c| format!(" of commit {c}"));
+    let folder = pulled.folder;
+    out.say(&format!(
+        "files{} in {}",
+        of.unwrap_or_default(),
+        folder.display()
+    ));
+    folder
 }
 
 #[cfg(not(feature = "pull"))]

@@ -1,27 +1,46 @@
 //! Models by name: a catalogue, and their files from a hub.
 
 #[cfg(feature = "pull")]
+mod body;
+#[cfg(feature = "pull")]
+mod cache;
+#[cfg(feature = "pull")]
+mod check;
+#[cfg(feature = "pull")]
 mod fetch;
 #[cfg(feature = "pull")]
+mod patience;
+#[cfg(feature = "pull")]
+mod proxy;
+#[cfg(feature = "pull")]
 mod pull;
+#[cfg(feature = "pull")]
+mod room;
 
 use serde::Deserialize;
 
 #[cfg(feature = "pull")]
-pub use fetch::{Hub, Patience};
+pub use cache::{Pulled, cached};
 #[cfg(feature = "pull")]
-pub use pull::{Progress, cached, pull};
+pub use fetch::Hub;
+#[cfg(feature = "pull")]
+pub use patience::Patience;
+#[cfg(feature = "pull")]
+pub use pull::{Progress, pull};
 
 use crate::error::{Error, Result};
 
 /// Files of a model that are fetched where the repository has them: weights in one of these ways, and what
 /// goes with them.
-pub const WEIGHTS: [&str; 4] = [
+pub const WEIGHTS: [&str; 5] = [
     "model.safetensors",
+    INDEX,
     "open_clip_model.safetensors",
     "onnx/vision_model.onnx",
     "onnx/model.onnx",
 ];
+/// Names the files of weights that are spread over several.
+const INDEX: &str = "model.safetensors.index.json";
 /// Files that go with weights, each where it is there.
 pub const BESIDE: [&str; 11] = [
     "config.json",
@@ -101,19 +120,48 @@ impl Wanted {
             }
         };
         let parts: Vec<&str> = repository.split('/').collect();
-        let plain = |part: &str| {
-            let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-            (1..=96).contains(&part.len()) && part.chars().all(fits) && !part.starts_with('.')
-        };
-        if parts.len() != 2 || !parts.iter().all(|p| plain(p)) || !plain(revision) {
+        if parts.len() != 2 || !parts.iter().all(|p| is_plain(p)) || !is_plain(revision) {
             let expected = "OWNER/REPOSITORY, maybe with @REVISION, of letters, digits, - _ .";
             return Err(Error::invalid("model", format!("`{text}`"), expected));
         }
+        // Commits become names of folders, each in one spelling.
+        let revision = if is_commit(revision) {
+            revision.to_lowercase()
+        } else {
+            revision.to_owned()
+        };
         Ok(Self {
             repository,
-            revision: revision.to_owned(),
+            revision,
         })
     }
+
+    /// Whether the revision is a commit in full, which never becomes another.
+    #[cfg(feature = "pull")]
+    fn is_commit(&self) -> bool {
+        is_commit(&self.revision)
+    }
+
+    /// Whether `commit` is known to be another than this one.
+    #[cfg(feature = "pull")]
+    fn is_other(&self, commit: &str) -> bool {
+        self.is_commit() && self.revision != commit
+    }
+}
+
+/// Whether a part of a path is safe in a URL and as a file name.
+fn is_plain(part: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    (1..=96).contains(&part.len()) && part.chars().all(fits) && !part.starts_with('.')
+}
+
+fn is_commit(text: &str) -> bool {
+    text.len() == 40 && text.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+#[cfg(feature = "pull")]
+fn is_shard(name: &str) -> bool {
+    is_plain(name) && name.ends_with(".safetensors")
 }
 
 #[cfg(test)]

@@ -1,57 +1,21 @@
-//! All files of a model, into a cache that later pulls and boards without a network use.
+//! All files of a model, of one commit, into a cache that later pulls and boards without a network use.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::fetch::{Hub, sha256};
-use super::{BESIDE, WEIGHTS, Wanted};
+use super::cache::{self, Pulled};
+use super::check::sha256;
+use super::fetch::Hub;
+use super::{BESIDE, INDEX, WEIGHTS, Wanted, is_shard};
 use crate::error::{Error, Result};
-use crate::store;
-
-/// The list of a whole pull: files and their SHA-256. A folder without it is not whole.
-const LIST: &str = "pulled.json";
-const MAX_LIST: u64 = 1 << 20;
+use crate::import;
 
 /// Hears of each file: its name, the bytes held, and all of them where known.
 pub type Progress<'a> = dyn FnMut(&str, u64, Option<u64>) + 'a;
 
-fn folder_of(cache: &Path, wanted: &Wanted) -> PathBuf {
-    let name = wanted.repository.replace('/', "--");
-    cache.join(name).join(&wanted.revision)
-}
-
-/// The folder of a model that was pulled before, every file as it was then; none where it was not.
-///
-/// # Errors
-/// A file is missing or changed since.
-pub fn cached(cache: &Path, wanted: &Wanted) -> Result<Option<PathBuf>> {
-    let folder = folder_of(cache, wanted);
-    let list = folder.join(LIST);
-    if !list.is_file() {
-        return Ok(None);
-    }
-    let text = store::read_text_bounded(&list, "bytes of a list of files", MAX_LIST)?;
-    let files: BTreeMap<String, String> = serde_json::from_str(&text).map_err(|e| {
-        Error::invalid(
-            "list of files",
-            e.to_string(),
-            "names and hashes: delete the folder",
-        )
-        .at(&list)
-    })?;
-    for (file, stated) in files {
-        let path = folder.join(&file);
-        let known = WEIGHTS.contains(&file.as_str()) || BESIDE.contains(&file.as_str());
-        if !known || sha256(&path)? != stated {
-            let expected = "the file as it was pulled: delete the folder and pull again";
-            return Err(Error::invalid("cached file", "other bytes", expected).at(&path));
-        }
-    }
-    Ok(Some(folder))
-}
-
-/// Fetches a model into `cache` and returns its folder; what a pull before has left is gone on with.
+/// Fetches a model into `cache`; what a pull before has left is gone on with. A branch or tag is asked for
+/// its commit first, and then everything is of that commit; what is there of it is not fetched again.
 ///
 /// # Errors
 /// The hub refuses or fails, the repository has no model, or the cache cannot be written.
@@ -60,58 +24,109 @@ pub fn pull(
     cache: &Path,
     wanted: &Wanted,
     progress: &mut Progress<'_>,
-) -> Result<PathBuf> {
-    if let Some(folder) = cached(cache, wanted)? {
-        return Ok(folder);
+) -> Result<Pulled> {
+    let commit = if wanted.is_commit() {
+        Some(wanted.revision.clone())
+    } else {
+        hub.commit(wanted)?
+    };
+    let pinned = Wanted {
+        repository: wanted.repository.clone(),
+        revision: commit.clone().unwrap_or(wanted.revision.clone()),
+    };
+    let folder = cache::folder(cache, &pinned);
+    if commit.is_none() && cache::whole(&folder)?.is_some() {
+        log::warn!(
+            "the hub tells no commit of {}: taken as pulled before; to pull it again, delete {}",
+            wanted.revision,
+            folder.display()
+        );
     }
-    let folder = folder_of(cache, wanted);
-    fs::create_dir_all(folder.join("onnx")).map_err(|e| Error::io(&folder, "create", e))?;
+    let pulled = fetch(hub, &pinned, &folder, commit, progress)?;
+    if let Some(commit) = pulled.commit.as_ref().filter(|_| !wanted.is_commit()) {
+        cache::remember(cache, wanted, commit)?;
+    }
+    Ok(pulled)
+}
+
+/// Makes a folder whole.
+fn fetch(
+    hub: &Hub,
+    pinned: &Wanted,
+    folder: &Path,
+    commit: Option<String>,
+    progress: &mut Progress<'_>,
+) -> Result<Pulled> {
+    if let Some(pulled) = cache::whole(folder)? {
+        return Ok(pulled);
+    }
+    fs::create_dir_all(folder.join("onnx")).map_err(|e| Error::io(folder, "create", e))?;
     // Two pulls of one model would write one file.
-    let lock = fs::File::create(folder.join(".lock")).map_err(|e| Error::io(&folder, "lock", e))?;
-    lock.lock().map_err(|e| Error::io(&folder, "lock", e))?;
-    if let Some(folder) = cached(cache, wanted)? {
-        return Ok(folder);
+    let lock = fs::File::create(folder.join(".lock")).map_err(|e| Error::io(folder, "lock", e))?;
+    lock.lock().map_err(|e| Error::io(folder, "lock", e))?;
+    if let Some(pulled) = cache::whole(folder)? {
+        return Ok(pulled);
     }
     let mut files = BTreeMap::new();
     let mut one = |file: &str| {
         let to = folder.join(file);
-        let there = to.is_file()
-            || hub.fetch(
-                &wanted.repository,
-                &wanted.revision,
-                file,
-                &to,
-                &mut |at, all| progress(file, at, all),
-            )?;
+        let there =
+            to.is_file() || hub.fetch(pinned, file, &to, &mut |at, all| progress(file, at, all))?;
         if there {
             files.insert(file.to_owned(), sha256(&to)?);
         }
-        Ok::<bool, Error>(there)
+        Ok(there)
     };
-    let mut weights = None;
-    for file in WEIGHTS {
-        if one(file)? {
-            weights = Some(file);
-            break;
+    let weights = weights(pinned, folder, &mut one)?;
+    for file in BESIDE {
+        if !file.starts_with("onnx/") || weights == "onnx/vision_model.onnx" {
+            one(file)?;
         }
     }
-    let Some(weights) = weights else {
-        let found = format!(
-            "none of {} in {} at {}",
-            WEIGHTS.join(", "),
-            wanted.repository,
-            wanted.revision
-        );
-        let expected = "a repository of CLIP or SigLIP: is the name right? A private or gated one needs HF_TOKEN";
-        return Err(Error::invalid("model", found, expected));
-    };
-    for file in BESIDE
-        .into_iter()
-        .filter(|f| !f.starts_with("onnx/") || weights == "onnx/vision_model.onnx")
-    {
-        one(file)?;
+    cache::finish(folder, commit.as_deref(), files)?;
+    let folder = folder.to_owned();
+    Ok(Pulled { folder, commit })
+}
+
+/// The first kind of weights that the repository has, fetched by `one`.
+fn weights(
+    pinned: &Wanted,
+    folder: &Path,
+    one: &mut dyn FnMut(&str) -> Result<bool>,
+) -> Result<&'static str> {
+    for file in WEIGHTS {
+        if one(file)? {
+            if file == INDEX {
+                shards(&folder.join(INDEX), one)?;
+            }
+            return Ok(file);
+        }
     }
-    let list = serde_json::to_vec_pretty(&files).expect("names and hashes always serialise");
-    store::replace(&folder.join(LIST), &list)?;
-    Ok(folder)
+    let found = format!(
+        "none of {} in {} at {}",
+        WEIGHTS.join(", "),
+        pinned.repository,
+        pinned.revision
+    );
+    let expected =
+        "a repository of CLIP or SigLIP: is the name right? A private or gated one needs HF_TOKEN";
+    Err(Error::invalid("model", found, expected))
+}
+
+/// Every file that an index of weights names, fetched by `one`.
+fn shards(index: &Path, one: &mut dyn FnMut(&str) -> Result<bool>) -> Result<()> {
+    let wrong = |found, expected| Error::invalid("index of weights", found, expected).at(index);
+    let named = import::shards(index)?;
+    // All are looked at first: nothing is asked of the hub for an index that lies.
+    if let Some(other) = named.iter().find(|name| !is_shard(name)) {
+        let expected = "names of files beside it that end in .safetensors";
+        return Err(wrong(format!("`{other}`"), expected));
+    }
+    for name in &named {
+        if !one(name)? {
+            let found = format!("`{name}`, which the repository lacks");
+            return Err(wrong(found, "all of its files there"));
+        }
+    }
+    Ok(())
 }

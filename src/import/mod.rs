@@ -12,6 +12,7 @@ mod npy;
 mod onnx;
 mod options;
 mod output;
+mod parts;
 mod preprocessor;
 mod quantize;
 mod reference;
@@ -35,6 +36,8 @@ pub use options::{Layout, Options, Pixels, Pool};
 pub use output::check_output;
 pub use quantize::{Quantized, products};
 pub use reference::{PixelsFrom, Reference};
+#[cfg(feature = "pull")]
+pub(crate) use towers::shards;
 pub(crate) use values::floats;
 
 /// Largest file that goes into a bundle, in bytes.

@@ -78,6 +78,7 @@ impl Options {
     pub(super) fn check_for_safetensors(&self) -> Result<()> {
         let given = [
             ("--projection", self.projection.is_some()),
+            ("--text-projection", self.text_projection.is_some()),
             ("--pool", self.pool.is_some()),
             ("--layout", self.layout.is_some()),
             ("--image-output", self.image_output.is_some()),

@@ -59,6 +59,15 @@ pub(super) fn read(place: &Path, with_text: bool) -> Result<Towers> {
     towers(&shape, naming, &weights, with_text).map_err(|e| e.at(&weights.file))
 }
 
+/// The files that an index of weights names.
+///
+/// # Errors
+/// It is unreadable, or names none, too many, or files elsewhere.
+#[cfg(feature = "pull")]
+pub(crate) fn shards(index: &Path) -> Result<Vec<String>> {
+    weights::read_index(index).map(|(files, _)| files)
+}
+
 /// The first weights of which the names are known, and what the configuration of that naming says.
 fn find(place: &Path) -> Result<(Described, Weights)> {
     let (dir, files) = if place.is_dir() {

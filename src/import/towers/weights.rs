@@ -248,7 +248,7 @@ impl Shard {
 }
 
 /// File names in order, and the tensors that they should hold.
-fn read_index(path: &Path) -> Result<(Vec<String>, Vec<String>)> {
+pub(super) fn read_index(path: &Path) -> Result<(Vec<String>, Vec<String>)> {
     #[derive(serde::Deserialize)]
     struct Index {
         weight_map: BTreeMap<String, String>,
