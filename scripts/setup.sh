@@ -1,5 +1,5 @@
 #!/bin/sh
-# setup.sh build             a C compiler and Rust
+# setup.sh build             a C compiler, libclang (it reads the kernel's camera headers) and Rust
 # setup.sh venv DIR FILE     a Python environment in DIR with the packages of FILE
 # Installs what is missing where it may (Debian, as root); elsewhere it says what to install.
 set -eu
@@ -18,6 +18,9 @@ install() { # PACKAGE... by apt, or a word
 case "$1" in
 build)
   command -v cc >/dev/null || install gcc libc6-dev
+  if [ -z "${LIBCLANG_PATH:-}" ] && ! ls /usr/lib/llvm-*/lib/libclang*.so* /usr/lib/*/libclang-*.so* /usr/lib64/libclang*.so* 2>/dev/null | grep -q 'libclang[-.0-9]*so'; then
+    install libclang-dev
+  fi
   if ! command -v cargo >/dev/null; then
     say "Rust is missing: install it from rustup.rs (1.91 or newer), then run this again"; exit 1
   fi

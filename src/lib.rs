@@ -14,6 +14,8 @@
 //! [`head`], [`classifier`], `eval`, `cli`.
 
 pub mod bundle;
+#[cfg(feature = "camera")]
+pub mod camera;
 pub mod classifier;
 #[cfg(feature = "cli")]
 pub mod cli;
@@ -27,7 +29,11 @@ pub mod head;
 pub mod hub;
 #[cfg(feature = "import")]
 pub mod import;
+#[cfg(feature = "camera")]
+pub mod live;
 pub mod preprocess;
+#[cfg(feature = "camera")]
+pub mod sink;
 pub mod store;
 pub mod text;
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Each module may use those that stand before it.
-const ORDER: [&str; 13] = [
+const ORDER: [&str; 16] = [
     "error",
     "store",
     "frame",
@@ -22,11 +22,14 @@ const ORDER: [&str; 13] = [
     "head",
     "classifier",
     "eval",
+    "camera",
+    "live",
+    "sink",
     "cli",
 ];
 
 /// Foreign crates that only some modules may name.
-const RESERVED: [(&str, &[&str]); 17] = [
+const RESERVED: [(&str, &[&str]); 21] = [
     ("tract_core", &["encoder", "text", "import"]),
     ("tract_onnx", &["encoder", "text", "import"]),
     ("tract_linalg", &["encoder"]),
@@ -38,7 +41,11 @@ const RESERVED: [(&str, &[&str]); 17] = [
     ("prost", &["import"]),
     ("ureq", &["hub"]),
     ("sha1", &["hub"]),
-    ("rustix", &["hub"]),
+    ("rustix", &["hub", "camera"]),
+    ("v4l", &["camera"]),
+    ("yuv", &["camera"]),
+    ("signal_hook", &["cli"]),
+    ("rumqttc", &["sink"]),
     ("embedded_graphics", &["eval"]),
     ("memmap2", &["store"]),
     ("clap", &["cli"]),
