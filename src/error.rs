@@ -73,7 +73,7 @@ pub enum Error {
     },
     /// A file of ours was cut short or changed since it was written.
     #[error(
-        "{part} is damaged: found {found}, expected {expected}; copy the file again, or go back with `undo`"
+        "{part} is damaged: found {found}, expected {expected}; copy the file again; a classifier goes back with `undo`"
     )]
     Damaged {
         /// The part concerned: `header`, `section "weights"`.

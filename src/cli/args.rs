@@ -37,7 +37,7 @@ pub(crate) const MAX_TOP: usize = 10_000;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Everywhere")]
 pub(crate) struct Global {
-    /// Model bundle [env: EDGECLIP_MODEL] [default: starter.ecmodel in the usual places]
+    /// Model bundle, a file or the name of an installed one [env: EDGECLIP_MODEL] [default: starter.ecmodel in the usual places]
     #[arg(long, value_name = "FILE", global = true)]
     pub(crate) model: Option<PathBuf>,
     /// Bundle with the text encoder [env: EDGECLIP_TEXT_MODEL] [default: NAME-text.ecmodel beside the model]
@@ -423,7 +423,7 @@ pub(crate) struct Pull {
     /// Bundle to write [default: NAME.ecmodel in the user's models folder]
     #[arg(short, long, value_name = "NAME.ecmodel")]
     pub(crate) output: Option<PathBuf>,
-    /// int8: weights of a quarter of the size, judged layer by layer; none: as published
+    /// int8: image weights of a quarter of the size, judged layer by layer; none: as published
     #[arg(long, default_value = "int8", value_parser = ["int8", "none"])]
     pub(crate) quantize: String,
     /// Use what was pulled before, and no network
@@ -445,7 +445,7 @@ pub(crate) struct Import {
     /// Form to take where the folder has several [default: the most exact]
     #[arg(long, value_parser = ["fp32", "fp16", "int8", "quantized", "uint8"])]
     pub(crate) variant: Option<String>,
-    /// int8: weights of a quarter of the size, judged layer by layer; none: as published
+    /// int8: image weights of a quarter of the size, judged layer by layer; none: as published
     #[arg(long, default_value = "none", value_parser = ["int8", "none"])]
     pub(crate) quantize: String,
     /// Photos of the field to judge int8 on and to fix ranges by [default: made-up pictures]
@@ -454,7 +454,7 @@ pub(crate) struct Import {
     /// Leave the text encoder out
     #[arg(long)]
     pub(crate) no_text: bool,
-    /// File of names, one a line: their text vectors go into the bundle, so that boards need no text encoder
+    /// File of names, as of --labels-file: their text vectors go into the bundle, so that boards need no text encoder
     #[arg(long, value_name = "FILE")]
     pub(crate) vocabulary: Option<PathBuf>,
     /// Output of the image model that is the feature [default: image_embeds]
@@ -476,7 +476,12 @@ pub(crate) struct Import {
     #[arg(long, value_parser = ["nchw", "nhwc"], help_heading = "The model's ends")]
     pub(crate) layout: Option<String>,
     /// exp(logit scale) [default: the model's, else 100]
-    #[arg(long, value_name = "X", help_heading = "The model's ends")]
+    #[arg(
+        long,
+        value_name = "X",
+        allow_hyphen_values = true,
+        help_heading = "The model's ends"
+    )]
     pub(crate) logit_scale: Option<f32>,
     /// Logit bias; makes scores sigmoid, as in SigLIP
     #[arg(
@@ -513,8 +518,14 @@ pub(crate) struct Pixels {
 
 fn parse_triple(text: &str) -> Result<[f32; 3], String> {
     let numbers: Option<Vec<f32>> = text.split(',').map(|v| v.trim().parse().ok()).collect();
-    let triple = numbers.and_then(|n| n.try_into().ok());
-    triple.ok_or_else(|| "three numbers, as in 0.5,0.5,0.5".into())
+    let triple = numbers.and_then(|n| <[f32; 3]>::try_from(n).ok());
+    match triple {
+        Some(t) if t.iter().any(|v| *v > 1.0) => {
+            Err("on the scale of 0 to 1: divide by 255, as in 0.48,0.46,0.41".into())
+        }
+        Some(t) => Ok(t),
+        None => Err("three numbers, as in 0.5,0.5,0.5".into()),
+    }
 }
 
 fn parse_sides(text: &str) -> Result<(u32, u32), String> {

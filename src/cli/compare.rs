@@ -41,6 +41,7 @@ struct Comparison {
     textless: Option<Error>,
     answers: Option<Answers>,
     score: Score,
+    their_score: Score,
     stated_scale: Option<f32>,
 }
 
@@ -72,6 +73,7 @@ pub(super) fn run(asked: &Asked<'_>, settings: &Settings, out: &mut Output) -> R
         answers: Answers::of(&seen.photos, both, &texts, ours.score()),
         texts,
         score: ours.score(),
+        their_score: theirs.score(),
         pixels: reference.pixels,
         textless: reference.textless,
         stated_scale: reference.logit_scale,

@@ -10,7 +10,7 @@ use super::settings::{Settings, VerbFlags};
 use super::{Done, Stop, photos, places};
 use crate::bundle::{Bundle, Card, EncoderForm};
 use crate::encoder::Encoder;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::frame::Decode;
 use crate::frame::Frame;
 use crate::import::{self, Layout, Options, Pixels, Pool, Quantized};
@@ -136,8 +136,11 @@ fn options(args: &args::Import) -> Result<Options, Stop> {
         Some(folder) => {
             let paths = photos::gather(std::slice::from_ref(folder))?;
             let decode = Decode::default();
-            let some = paths.iter().take(MOST_CALIBRATION);
-            some.map(|p| decode.load(p)).collect::<Result<_>>()?
+            let readable = paths.iter().filter_map(|p| {
+                let skipped = |e: &Error| log::error!("{e}; skipped");
+                decode.load(p).inspect_err(skipped).ok()
+            });
+            readable.take(MOST_CALIBRATION).collect()
         }
         None => Vec::new(),
     };

@@ -104,7 +104,7 @@ fn say_origins(weights: &TextWeights) {
     for (label, origin) in weights.labels.iter().zip(&weights.origins) {
         match origin {
             Origin::Estimated(near) if label.prompts().is_empty() => log::warn!(
-                "`{}` is not in the vocabulary; estimated from its words, near {} (`make text` installs the exact encoder)",
+                "`{}` is not in the vocabulary; estimated from its words, near {} (`make text` installs the starter's exact encoder)",
                 label.name(),
                 near.join(", ")
             ),

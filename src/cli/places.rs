@@ -65,10 +65,10 @@ pub(super) fn open_model(settings: &Settings) -> Result<Bundle> {
 
 /// Where the model bundle in force lies.
 pub(super) fn model_path(settings: &Settings) -> Result<PathBuf> {
-    if let Some(path) = &settings.model.value {
-        return Ok(path.clone());
-    }
     let folders = model_folders();
+    if let Some(path) = &settings.model.value {
+        return Ok(installed(path, &folders).unwrap_or_else(|| path.clone()));
+    }
     let found = folders.iter().map(|f| f.join(MODEL)).find(|p| p.is_file());
     found.map(|p| p.canonicalize().unwrap_or(p)).ok_or_else(|| {
         let looked: Vec<_> = folders.iter().map(|f| f.display().to_string()).collect();
@@ -78,6 +78,14 @@ pub(super) fn model_path(settings: &Settings) -> Result<PathBuf> {
             "a bundle: name it with --model",
         )
     })
+}
+
+/// The bundle called `name` in one of `folders`, where it is a bare name and no file.
+fn installed(name: &Path, folders: &[PathBuf]) -> Option<PathBuf> {
+    let bare = name.components().count() == 1 && name.extension().is_none() && !name.exists();
+    let file = name.with_extension("ecmodel");
+    let mut places = folders.iter().map(|f| f.join(&file));
+    places.find(|p| bare && p.is_file())
 }
 
 /// The bundle with the text encoder that goes with `model`, if one is named or installed.

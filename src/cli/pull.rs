@@ -27,8 +27,9 @@ fn cache() -> Result<PathBuf> {
 /// The folder of a model's files, the bundle's name, and where the bundle goes.
 pub(super) fn fetch(args: &args::Pull, out: &Output) -> Result<(PathBuf, String, PathBuf), Stop> {
     let wanted = Wanted::parse(&args.name)?;
+    // Two owners may call a repository alike.
     let name = args.name.split('@').next().unwrap_or_default();
-    let name = name.rsplit('/').next().unwrap_or(name).to_owned();
+    let name = name.replace('/', "-");
     let output = match &args.output {
         Some(output) => {
             import::check_output(output)?;
@@ -103,7 +104,7 @@ fn told(pulled: hub::Pulled, out: &Output) -> PathBuf {
 #[cfg(not(feature = "pull"))]
 fn files(wanted: &Wanted, _: bool, _: &Output) -> Result<PathBuf, Stop> {
     let expected = format!(
-        "`cargo install edgeclip --features pull`; or fetch {} and what of {} is there from {} yourself, and `edgeclip model import FOLDER`",
+        "`cargo build --release --features pull`; or fetch {} and what of {} is there from {} yourself, and `edgeclip model import FOLDER`",
         hub::WEIGHTS[0],
         hub::BESIDE[..8].join(", "),
         wanted.repository

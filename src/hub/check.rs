@@ -94,6 +94,21 @@ pub(super) fn length(path: &Path) -> u64 {
     std::fs::metadata(path).map_or(0, |m| m.len())
 }
 
+/// Refuses a web page: networks that want a login answer every question with one.
+pub(super) fn no_page(part: &Path) -> Result<()> {
+    let mut head = [0; 64];
+    let mut file = File::open(part).map_err(|e| Error::io(part, "open", e))?;
+    let count = file
+        .read(&mut head)
+        .map_err(|e| Error::io(part, "read", e))?;
+    let head = head[..count].trim_ascii_start().to_ascii_lowercase();
+    if head.starts_with(b"<!doctype") || head.starts_with(b"<html") {
+        let expected = "the file: does this network want a login first?";
+        return Err(Error::invalid("download", "a web page", expected));
+    }
+    Ok(())
+}
+
 /// SHA-256 of a file, in hex.
 pub(super) fn sha256(path: &Path) -> Result<String> {
     hash::<Sha256>(path, b"")

@@ -10,7 +10,7 @@ use ureq::http::{Response, StatusCode, header};
 use ureq::{Agent, Body};
 
 use super::body::{Part, Told};
-use super::check::{Facts, length, text};
+use super::check::{Facts, length, no_page, text};
 use super::patience::{Failed, Patience};
 use super::{Wanted, proxy, room};
 use crate::error::{Error, Result};
@@ -70,6 +70,13 @@ impl Hub {
         proxy::check()?;
         let given = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
         let endpoint = given("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".into());
+        if !["http://", "https://"]
+            .iter()
+            .any(|s| endpoint.starts_with(s))
+        {
+            let expected = "https://HOST, or http://HOST";
+            return Err(Error::invalid("HF_ENDPOINT", endpoint, expected));
+        }
         let home = given("HF_HOME")
             .map(PathBuf::from)
             .or_else(|| given("HOME").map(|home| PathBuf::from(home).join(".cache/huggingface")));
@@ -121,7 +128,8 @@ impl Hub {
         let Some(facts) = self.patience.insist(&url, held, once)? else {
             return Ok(false);
         };
-        facts.check(&part).map_err(|e| {
+        let whole = facts.check(&part).and_then(|()| no_page(&part));
+        whole.map_err(|e| {
             // What is not the file is no beginning of it either.
             std::fs::remove_file(&part).ok();
             e.at(to)

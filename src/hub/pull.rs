@@ -11,6 +11,9 @@ use super::{BESIDE, INDEX, WEIGHTS, Wanted, is_shard};
 use crate::error::{Error, Result};
 use crate::import;
 
+/// They tell what kind of model it is, and are small.
+const CONFIGURATIONS: [&str; 2] = ["config.json", "open_clip_config.json"];
+
 /// Hears of each file: its name, the bytes held, and all of them where known.
 pub type Progress<'a> = dyn FnMut(&str, u64, Option<u64>) + 'a;
 
@@ -77,6 +80,11 @@ fn fetch(
         }
         Ok(there)
     };
+    for config in CONFIGURATIONS {
+        if one(config)? {
+            import::check_kind(&folder.join(config))?;
+        }
+    }
     let weights = weights(pinned, folder, &mut one)?;
     for file in BESIDE {
         if !file.starts_with("onnx/") || weights == "onnx/vision_model.onnx" {
@@ -108,8 +116,8 @@ fn weights(
         pinned.repository,
         pinned.revision
     );
-    let expected =
-        "a repository of CLIP or SigLIP: is the name right? A private or gated one needs HF_TOKEN";
+    let expected = "a repository of CLIP or SigLIP with safetensors or ONNX files (pickles are never fetched): is the name right? \
+         A private or gated one needs HF_TOKEN";
     Err(Error::invalid("model", found, expected))
 }
 

@@ -99,7 +99,10 @@ pub(super) fn prepare(
         bake(&mut contents, &bytes, list, progress).map_err(|e| e.at(list))?;
     }
     let quantized = if options.int8 {
-        Some(quantize(&mut contents, options, progress).map_err(|e| e.at(&parts.origin))?)
+        Some(
+            quantize(&mut contents, options, &mut parts.notes, progress)
+                .map_err(|e| e.at(&parts.origin))?,
+        )
     } else {
         None
     };
@@ -128,12 +131,15 @@ fn taken_of(folder: &Path, taken: &[PathBuf]) -> String {
     format!("model: {}", names.join(", "))
 }
 
+/// Least photos that ranges are fixed by.
+const LEAST_CALIBRATION: usize = 8;
 /// Pictures that an int8 encoder is judged on where no photos are given.
 const PATTERNS: usize = 16;
 
 fn quantize(
     contents: &mut Contents,
     options: &Options,
+    notes: &mut Vec<String>,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Quantized> {
     if let Some((onnx, _)) = &mut contents.text {
@@ -146,19 +152,20 @@ fn quantize(
             "one to quantize",
         ));
     };
-    let calibrated = !options.calibrate.is_empty();
-    let patterns = if calibrated {
-        Vec::new()
-    } else {
-        quantize::test_patterns(PATTERNS)?
-    };
-    let frames = if calibrated {
-        &options.calibrate
-    } else {
-        &patterns
-    };
+    // A range fixed by few photos cuts what the next one shows, and the same few would judge it good.
+    let enough = options.calibrate.len() >= LEAST_CALIBRATION;
+    let mut frames = options.calibrate.clone();
+    if !enough {
+        frames.extend(quantize::test_patterns(PATTERNS)?);
+        if !options.calibrate.is_empty() {
+            notes.push(format!(
+                "photos to calibrate by: {}, too few to fix ranges, so made-up pictures judge too; {LEAST_CALIBRATION} or more, of what the camera will see, do better",
+                options.calibrate.len()
+            ));
+        }
+    }
     let space = (&contents.card.preprocess, contents.card.dim as usize);
-    let (image, quantized) = quantize::int8(&original, space, (frames, calibrated), progress)?;
+    let (image, quantized) = quantize::int8(&original, space, (&frames, enough), progress)?;
     contents.image_onnx = Some(image);
     Ok(quantized)
 }
@@ -170,14 +177,14 @@ fn bake(
     list: &Path,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<()> {
-    let names = vocabulary::read_names(list)?;
+    let labels = vocabulary::read_labels(list)?;
     let bundle = Bundle::from_bytes(bytes)?;
     let encoder = TextEncoder::open(&bundle)?.ok_or_else(|| {
         let expected = "a text model with its tokenizer, to encode the names with";
         Error::invalid("vocabulary", "no text encoder in these files", expected)
     })?;
-    let rows = vocabulary::bake(&names, &contents.card.templates, &encoder, progress)?;
-    contents.vocabulary = Some((names, rows));
+    let rows = vocabulary::bake(&labels, &contents.card.templates, &encoder, progress)?;
+    contents.vocabulary = Some((vocabulary::names(&labels)?, rows));
     Ok(())
 }
 
@@ -335,7 +342,13 @@ impl Parts {
     fn score(&mut self, options: &Options) -> Score {
         let bias = options.logit_bias.or(self.logit_bias);
         let scale = options.logit_scale.or(self.logit_scale);
-        if scale.is_none() {
+        if self.siglip && bias.is_none() {
+            self.notes.push(
+                "a SigLIP without its scale and bias, which ONNX files do not hold: its probabilities are not SigLIP's. \
+                 Put its model.safetensors beside, or give --logit-scale and --logit-bias"
+                    .into(),
+            );
+        } else if scale.is_none() {
             self.notes.push(format!(
                 "no logit scale in these files: {CLIP_SCALE} is taken, as CLIP ends its training with; --logit-scale (and --logit-bias for SigLIP) say otherwise"
             ));

@@ -247,6 +247,20 @@ fn best_variant(exports: &[PathBuf], asked: Option<&str>) -> Option<(String, Vec
     None
 }
 
+/// A file of PyTorch's own in `folder`.
+fn pickle_in(folder: &Path) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(folder).ok()?;
+    let paths = entries.filter_map(|e| Some(e.ok()?.path()));
+    let mut pickles: Vec<PathBuf> = paths
+        .filter(|p| {
+            let end = p.extension().and_then(|e| e.to_str());
+            matches!(end, Some("bin" | "pt" | "pth" | "ckpt"))
+        })
+        .collect();
+    pickles.sort();
+    pickles.into_iter().next()
+}
+
 fn nothing_in(folder: &Path, exports: &[PathBuf], variant: Option<&str>) -> Error {
     let names: Vec<_> = exports
         .iter()
@@ -257,8 +271,12 @@ fn nothing_in(folder: &Path, exports: &[PathBuf], variant: Option<&str>) -> Erro
         let expected = format!("one of variant {variant}");
         return Error::invalid("ONNX files", names.join(", "), expected).at(folder);
     }
-    let pickles = ["pytorch_model.bin", "open_clip_pytorch_model.bin"];
-    if let Some(pickle) = pickles.iter().map(|n| folder.join(n)).find(|p| p.is_file()) {
+    if variant.is_some() && matches!(safetensors_in(folder), Ok(Some(_))) {
+        let expected =
+            "no `--variant`, which chooses among ONNX files; `--quantize int8` makes one of floats";
+        return Error::invalid("folder to import", "safetensors", expected).at(folder);
+    }
+    if let Some(pickle) = pickle_in(folder) {
         // The words for pickles are the sniffer's.
         return match sniff::model_file(&pickle) {
             Err(e) => e,

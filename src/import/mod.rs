@@ -40,6 +40,24 @@ pub use reference::{PixelsFrom, Reference};
 pub(crate) use towers::shards;
 pub(crate) use values::floats;
 
+/// Refuses the configuration of a model that is not imported here, before its weights are fetched.
+///
+/// # Errors
+/// It says of itself that it is of another kind.
+#[cfg(feature = "pull")]
+pub(crate) fn check_kind(config: &Path) -> Result<()> {
+    // What cannot be read is told of when it is imported.
+    let value = preprocessor::json(config).unwrap_or_default();
+    let Some(kind) = value["model_type"].as_str() else {
+        return Ok(());
+    };
+    if kind.contains("clip") || kind.contains("siglip") {
+        return Ok(());
+    }
+    let expected = "a model of CLIP or SigLIP";
+    Err(Error::invalid("model", format!("`{kind}`"), expected).at(config))
+}
+
 /// Largest file that goes into a bundle, in bytes.
 const MAX_PART_BYTES: u64 = 2 << 30;
 

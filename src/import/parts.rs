@@ -150,6 +150,7 @@ impl Parts {
                 image = Some(model.image_tower(&image_ends)?.encode_to_vec());
             }
         }
+        let beside = towers::scores_beside(&files.places);
         let Some(image) = image else {
             let found = "a text model alone";
             let expected = "an image model too: `vision_model.onnx`, or `model.onnx` with both";
@@ -162,8 +163,8 @@ impl Parts {
             text,
             source,
             picture,
-            logit_scale,
-            logit_bias: None,
+            logit_scale: logit_scale.or(beside.0),
+            logit_bias: beside.1,
             siglip: pooled_is_feature,
             notes: Vec::new(),
         })

@@ -43,6 +43,11 @@ fn kind(head: &[u8], length: u64) -> Result<Kind> {
     let lower = text[..text.len().min(64)].to_ascii_lowercase();
     match head {
         [] => no_model("an empty file", EXPORT),
+        _ if head.starts_with(b"\x89ECLIP") => no_model(
+            "a file of edgeclip itself, made already",
+            "what a bundle is made of: an ONNX export or a safetensors file",
+        ),
+        [0xff, 0xd8, 0xff, ..] | [0x89, b'P', b'N', b'G', ..] => no_model("a picture", EXPORT),
         _ if head.starts_with(b"version https://git-lfs.github.com/spec/") => no_model(
             "a Git LFS pointer, which stands for the weights",
             "the weights themselves: run `git lfs pull` in that folder, or `edgeclip model pull`",
@@ -105,7 +110,9 @@ mod tests {
         assert!(said(b"\x80\x02}q\x00.").contains("pickle"));
         assert!(said(b"\x1f\x8b\x08").contains("gzip"));
         assert!(said(b"\x1c\0\0\0TFL3").contains("TensorFlow"));
-        assert!(said(b"\xff\xd8\xff\xe0").contains("no known format"));
+        assert!(said(b"\xff\xd8\xff\xe0").contains("a picture"));
+        assert!(said(b"\x89ECLIP\r\n").contains("edgeclip itself"));
+        assert!(said(b"\xfe\xed").contains("no known format"));
     }
 
     #[test]

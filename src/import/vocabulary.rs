@@ -9,18 +9,19 @@ use crate::bundle::VocabularyName;
 use crate::error::{Error, Result};
 use crate::text::{self, Label, TextEncoder};
 
-/// Names that are to be known by heart, from lines of `name | alias | alias`; `#` starts a
-/// comment line. At most [`text::MAX_LABELS`] names, each with at most [`text::MAX_PROMPTS`]
-/// aliases of at most [`text::MAX_NAME_BYTES`] bytes.
+/// Names that are to be known by heart, from lines as of `--labels-file`: a name, or `name | prompt |
+/// prompt` where the prompts stand for it.
 ///
 /// # Errors
 /// The file cannot be read, or holds too many names, a bad one, or two that a lookup could
 /// not tell apart.
-pub(super) fn read_names(path: &std::path::Path) -> Result<Vec<VocabularyName>> {
-    names(&text::read_labels(path)?).map_err(|e| e.at(path))
+pub(super) fn read_labels(path: &std::path::Path) -> Result<Vec<Label>> {
+    let labels = text::read_labels(path)?;
+    names(&labels).map_err(|e| e.at(path))?;
+    Ok(labels)
 }
 
-/// Names that are to be known by heart, from labels whose prompts are the aliases.
+/// The names of `labels` as a vocabulary lists them.
 ///
 /// # Errors
 /// Two names that a lookup could not tell apart, or one without letters and digits.
@@ -44,18 +45,18 @@ pub(super) fn names(labels: &[Label]) -> Result<Vec<VocabularyName>> {
     }
     let name = |label: &Label| VocabularyName {
         name: label.name().to_owned(),
-        aliases: label.prompts().to_vec(),
+        aliases: Vec::new(),
     };
     Ok(labels.iter().map(name).collect())
 }
 
-/// Text weights of `names` in `templates`: a unit row of D a name, aliases not asked.
+/// Text weights of `labels`, in their own prompts or in `templates`: a unit row of D each.
 /// `progress` hears how many of how many texts are done.
 ///
 /// # Errors
 /// No names or no templates, or the encoder fails on a text.
 pub(super) fn bake(
-    names: &[VocabularyName],
+    labels: &[Label],
     templates: &[String],
     encoder: &TextEncoder,
     progress: &mut dyn FnMut(usize, usize),
@@ -64,15 +65,13 @@ pub(super) fn bake(
         let expected = "at least one template, such as `a photo of a {}.`";
         return Err(Error::invalid("templates", "none", expected));
     }
-    let labels = names
-        .iter()
-        .map(|n| Label::new::<&str>(&n.name, &[]))
-        .collect::<Result<Vec<_>>>()?;
-    let labels = text::check(labels)?;
+    if labels.is_empty() {
+        return Err(Error::invalid("vocabulary", "no names", "a name a line"));
+    }
     let rows = encoder.weights(&labels.iter().collect::<Vec<_>>(), templates, progress)?;
     let dim = rows.first().map_or(0, Vec::len);
     let flat = rows.concat();
-    Ok(Array2::from_shape_vec((names.len(), dim), flat).expect("each row holds D values"))
+    Ok(Array2::from_shape_vec((labels.len(), dim), flat).expect("each row holds D values"))
 }
 
 #[cfg(test)]
@@ -97,19 +96,19 @@ mod tests {
         let templates = Prompts::shipped().set("general").unwrap().to_vec();
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("names.txt");
-        let list =
-            "# kitchen\nmug | cup | beaker\ntea pot\nT-shirt\nnaïve café\n\nrusty pipe wrench\n";
+        let list = "# kitchen\nmug | a cup of tea | a beaker\ntea pot\nT-shirt\nnaïve café\n\nrusty pipe wrench\n";
         std::fs::write(&path, list).unwrap();
-        let names = read_names(&path).unwrap();
+        let labels = read_labels(&path).unwrap();
+        let names = names(&labels).unwrap();
         let mut told = Vec::new();
         let cosine = |a: ArrayView1<'_, f32>, b: ArrayView1<'_, f32>| {
             a.dot(&b) / (a.dot(&a) * b.dot(&b)).sqrt()
         };
-        let rows = bake(&names, &templates, &encoder, &mut |n, of| {
+        let rows = bake(&labels, &templates, &encoder, &mut |n, of| {
             told.push((n, of))
         })
         .unwrap();
-        let total = names.len() * templates.len();
+        let total = 2 + (names.len() - 1) * templates.len();
         assert_eq!(told.last(), Some(&(total, total)));
         assert!(told.is_sorted());
 
@@ -127,13 +126,15 @@ mod tests {
         };
         let baked = Bundle::from_bytes(&contents.to_bytes().unwrap()).unwrap();
         let tower = TextTower::open(&baked, None).unwrap();
-        let asked = parse_labels("cup, Tea Pots, t shirt, naïve café, rusty pipe wrench").unwrap();
+        let asked =
+            parse_labels("a mug, Tea Pots, t shirt, naïve café, rusty pipe wrench").unwrap();
         let weights = tower.weights(&asked, &mut |_, _| {}).unwrap();
-        for (i, name) in names.iter().enumerate() {
-            let texts: Vec<String> = templates
-                .iter()
-                .map(|t| text::fill(t, &name.name))
-                .collect();
+        for (i, (name, label)) in names.iter().zip(&labels).enumerate() {
+            let filled = templates.iter().map(|t| text::fill(t, &name.name));
+            let texts: Vec<String> = match label.prompts() {
+                [] => filled.collect(),
+                own => own.to_vec(),
+            };
             let vectors = encoder.encode(&texts, &mut |_| {}).unwrap();
             let sum = vectors.iter().fold(Array1::zeros(rows.ncols()), |sum, v| {
                 sum + ndarray::aview1(v)
@@ -159,8 +160,8 @@ mod tests {
     #[test]
     fn nothing_is_baked_from_nothing() {
         let encoder = TextEncoder::open(&starter()).unwrap().unwrap();
-        let names = names(&parse_labels("mug").unwrap()).unwrap();
-        assert!(bake(&names, &[], &encoder, &mut |_, _| {}).is_err());
+        let labels = parse_labels("mug").unwrap();
+        assert!(bake(&labels, &[], &encoder, &mut |_, _| {}).is_err());
         assert!(bake(&[], &["{}".into()], &encoder, &mut |_, _| {}).is_err());
     }
 }

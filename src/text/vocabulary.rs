@@ -65,9 +65,12 @@ impl Vocabulary {
     /// The row of `name`, as it stands or in another case, spelling, number or with an article.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<usize> {
-        forms(&key(strip_article(name)))
-            .iter()
-            .find_map(|form| self.by_key.get(form).copied())
+        let whole = self.by_key.get(&key(name)).copied();
+        whole.or_else(|| {
+            forms(&key(strip_article(name)))
+                .iter()
+                .find_map(|form| self.by_key.get(form).copied())
+        })
     }
 
     /// The text weight of row `at`: D floats of unit length.
@@ -153,7 +156,9 @@ impl Vocabulary {
                 "`{name}`, which is not among the {} known names",
                 self.len()
             ),
-            format!("a known name (nearest: {near}), or a text encoder: `make text` installs it"),
+            format!(
+                "a known name (nearest: {near}), or a text encoder: --text-model with a bundle that has one (`make text` installs the starter's)"
+            ),
         )
     }
 }

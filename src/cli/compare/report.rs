@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Asked, Comparison};
+use crate::bundle::Score;
 use crate::cli::Stop;
 use crate::cli::output::{Output, count};
 use crate::error::Error;
@@ -47,6 +48,9 @@ impl Comparison {
                     self.score.scale
                 ),
             );
+        }
+        if let Some(words) = self.other_form() {
+            row("score", words);
         }
         row(
             "verdict",
@@ -144,6 +148,16 @@ impl Comparison {
         }
     }
 
+    /// Where one side gives probabilities to each name alone and the other one does not.
+    fn other_form(&self) -> Option<String> {
+        let (ours, theirs) = (self.score, self.their_score);
+        let far = (ours.bias - theirs.bias).abs() > 1e-3;
+        (ours.form != theirs.form || far).then(|| {
+            let words = |s: Score| format!("{:?}, bias {}", s.form, s.bias).to_lowercase();
+            format!("{}; the reference: {}", words(ours), words(theirs))
+        })
+    }
+
     fn other_scale(&self) -> Option<f32> {
         let far = |stated: &f32| (stated / self.score.scale - 1.0).abs() > SCALE_ROUNDING;
         self.stated_scale.filter(far)
@@ -170,6 +184,7 @@ impl Comparison {
             "names": names, "names_left_out": self.texts.left_out,
             "text": text, "text_lacking": lacking, "answers": answers,
             "scale": self.score.scale, "scale_of_reference": self.stated_scale,
+            "score": self.score, "score_of_reference": self.their_score,
             "same": self.same_images() && self.same_texts(),
         })
     }

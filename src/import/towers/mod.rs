@@ -112,6 +112,20 @@ fn find(place: &Path) -> Result<(Described, Weights)> {
     Ok((described, weights))
 }
 
+/// exp(logit scale) and logit bias of weights that lie in one of `places`, beside ONNX files that lack them.
+pub(super) fn scores_beside(places: &[PathBuf]) -> (Option<f32>, Option<f32>) {
+    let files = places
+        .iter()
+        .filter_map(|p| STEMS.iter().find_map(|s| Weights::called(s, p)));
+    // What cannot be read is no loss: the towers come from elsewhere.
+    let weights: Vec<Weights> = files.filter_map(|f| Weights::open(&f).ok()).collect();
+    let scalar = |name: &str| {
+        let found = weights.iter().find_map(|w| w.scalar(name).ok().flatten());
+        found.filter(|v| v.is_finite())
+    };
+    (scalar("logit_scale").map(f32::exp), scalar("logit_bias"))
+}
+
 fn towers(shape: &Shape, naming: Naming, weights: &Weights, with_text: bool) -> Result<Towers> {
     check_parts(shape, naming, weights)?;
     let text = shape.text.as_ref();
