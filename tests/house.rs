@@ -29,7 +29,7 @@ const ORDER: [&str; 16] = [
 ];
 
 /// Foreign crates that only some modules may name.
-const RESERVED: [(&str, &[&str]); 21] = [
+const RESERVED: [(&str, &[&str]); 22] = [
     ("tract_core", &["encoder", "text", "import"]),
     ("tract_onnx", &["encoder", "text", "import"]),
     ("tract_linalg", &["encoder"]),
@@ -43,6 +43,7 @@ const RESERVED: [(&str, &[&str]); 21] = [
     ("sha1", &["hub"]),
     ("rustix", &["hub", "camera"]),
     ("v4l", &["camera"]),
+    ("shlex", &["camera"]),
     ("yuv", &["camera"]),
     ("signal_hook", &["cli"]),
     ("rumqttc", &["sink"]),

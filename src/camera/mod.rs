@@ -4,6 +4,10 @@
 //! it neither buffers nor retries. Who keeps the newest frame, and who opens a source again that was
 //! lost, stands in [`live`](crate::live).
 
+mod listing;
+mod pace;
+mod pattern;
+mod pictures;
 mod spec;
 
 use std::time::{Duration, Instant};

@@ -13,9 +13,8 @@ use super::settings::{Set, Source};
 use crate::bundle::Bundle;
 use crate::encoder::{Encoder, Feature, resolve_threads};
 use crate::error::{Error, Result};
-use crate::frame::{Decode, PIXELS};
+use crate::frame::{Decode, EXTENSIONS, PIXELS};
 
-const EXTENSIONS: [&str; 6] = ["jpg", "jpeg", "png", "webp", "bmp", "jfif"];
 /// Most million pixels that `--max-megapixels` allows.
 pub(super) const MAX_MEGAPIXELS: u64 = 1000;
 

@@ -18,6 +18,10 @@ use crate::error::{Error, Result};
 pub(crate) use decode::PIXELS;
 pub use decode::{Decode, Photo};
 
+/// How the names of pictures end, by which folders are searched; what a file is, its bytes tell.
+#[cfg(any(feature = "cli", feature = "camera"))]
+pub(crate) const EXTENSIONS: [&str; 6] = ["jpg", "jpeg", "png", "webp", "bmp", "jfif"];
+
 /// Bytes of one pixel.
 pub(crate) const PIXEL_BYTES: usize = 3;
 
