@@ -65,6 +65,15 @@ impl Spec {
         }
     }
 
+    /// Whether it shows what is in front of a camera now, so that frames which never change mean a fault.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        matches!(
+            self,
+            Self::Device(_) | Self::Stdin | Self::Http(_) | Self::Exec(_)
+        )
+    }
+
     /// Opens the source.
     ///
     /// # Errors
@@ -72,7 +81,9 @@ impl Spec {
     pub fn open(&self, wish: &Wish) -> Result<Box<dyn Source>> {
         Ok(match self {
             Self::Device(path) => {
-                return Err(Error::invalid(WHAT, "a build without V4L2", "another source").at(path));
+                return Err(
+                    Error::invalid(WHAT, "a build without V4L2", "another source").at(path),
+                );
             }
             Self::Pictures(path) => Box::new(Pictures::once(path, wish)?),
             Self::Replay(path) => Box::new(Pictures::again(path, wish)?),
@@ -195,7 +206,10 @@ mod tests {
             ("a/clip.MJPG", Spec::Stream("a/clip.MJPG".into())),
             ("clip.mjpeg", Spec::Stream("clip.mjpeg".into())),
             ("replay:a b", Spec::Replay("a b".into())),
-            ("http://h:80/?a=b@c", Spec::Http("http://h:80/?a=b@c".into())),
+            (
+                "http://h:80/?a=b@c",
+                Spec::Http("http://h:80/?a=b@c".into()),
+            ),
             ("exec:cam -n 1", exec(&["cam", "-n", "1"])),
             ("exec:cam 'a b;c' ''", exec(&["cam", "a b;c", ""])),
         ] {

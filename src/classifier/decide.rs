@@ -26,6 +26,29 @@ pub struct Decision<'a> {
     pub unknown: Option<bool>,
 }
 
+/// A decision in figures, in class order, with the memory that it takes.
+#[derive(Debug, Default)]
+pub struct Judged {
+    scratch: Scratch,
+    scores: Vec<f32>,
+    p: Vec<f32>,
+    unknown: Option<bool>,
+}
+
+impl Judged {
+    /// Probabilities, in class order; the background, where it has shots, stands last.
+    #[must_use]
+    pub fn p(&self) -> &[f32] {
+        &self.p
+    }
+
+    /// As [`Decision::unknown`].
+    #[must_use]
+    pub fn unknown(&self) -> Option<bool> {
+        self.unknown
+    }
+}
+
 impl Classifier {
     /// Scores of one feature, in class order, written over `scores`; the background, where it has
     /// shots, stands last. Once `scratch` and `scores` have grown, nothing is allocated.
@@ -83,6 +106,28 @@ impl Classifier {
             })
             .collect();
         Ok(Decision { answers, unknown })
+    }
+
+    /// What [`decide`](Self::decide) says, written over `judged`, whose memory is reused: once that has
+    /// grown, nothing is allocated.
+    ///
+    /// # Errors
+    /// The feature is of another width.
+    pub fn judge_into(&self, feature: &Feature, judged: &mut Judged) -> Result<()> {
+        let Judged {
+            scratch,
+            scores,
+            p,
+            unknown,
+        } = judged;
+        self.scores_into(feature, scratch, scores)?;
+        match &self.learned {
+            Some(learned) => learned.probabilities_into(scores, p),
+            None => head::probabilities_into(scores, self.score.form, p),
+        }
+        let learned = self.learned.as_ref();
+        *unknown = learned.and_then(|l| l.is_unknown(feature.values(), scores, self.classes.len()));
+        Ok(())
     }
 
     /// Probabilities of scores that [`scores_into`](Self::scores_into) gave.

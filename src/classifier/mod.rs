@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use audit::shots_in_words;
 pub use audit::{Audit, ClassAudit, Doubt, Twins};
 pub use change::Change;
-pub use decide::{Answer, Decision};
+pub use decide::{Answer, Decision, Judged};
 pub use draft::Draft;
 pub use shot::{NewShot, Shot, Source};
 

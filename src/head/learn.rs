@@ -8,7 +8,7 @@ use super::folds::held_out_by_folds;
 use super::held_out::HeldOutScores;
 use super::linear::Linear;
 use super::metrics::argmax;
-use super::softmax::softmax;
+use super::softmax::{softmax_of, softmax_parts};
 use super::unknown::{self, LIKELY, Unknown};
 use super::{Estimate, Head, HeldOut, Method, Penalty, Support, auto, gate, nearest_mean};
 use crate::error::{Error, Result};
@@ -127,9 +127,16 @@ impl Learned {
     /// Probabilities of scores that the head gave.
     #[must_use]
     pub fn probabilities(&self, scores: &[f32]) -> Vec<f32> {
-        let mut p: Vec<f64> = scores.iter().map(|s| f64::from(*s)).collect();
-        softmax(&mut p);
-        p.into_iter().map(|v| v as f32).collect()
+        let mut p = Vec::with_capacity(scores.len());
+        self.probabilities_into(scores, &mut p);
+        p
+    }
+
+    /// The same, written over `p`, whose memory is reused.
+    pub fn probabilities_into(&self, scores: &[f32], p: &mut Vec<f32>) {
+        let (top, sum) = softmax_parts(scores);
+        p.clear();
+        p.extend(scores.iter().map(|s| softmax_of(*s, top, sum)));
     }
 
     /// How well known a feature is, on no scale but its own: the higher, the surer that it shows one
@@ -151,7 +158,9 @@ impl Learned {
         let known = self.knownness(feature, scores, classes)?;
         let answer = argmax(ArrayView1::from(&scores[..classes]));
         if unknown.idle[answer] {
-            return Some(known < unknown.by_name || self.probabilities(scores)[answer] < LIKELY);
+            let (top, sum) = softmax_parts(scores);
+            let p = softmax_of(scores[answer], top, sum);
+            return Some(known < unknown.by_name || p < LIKELY);
         }
         Some(known < unknown.threshold)
     }

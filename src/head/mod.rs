@@ -162,13 +162,21 @@ impl Head {
 /// Probabilities of `scores`: a softmax that sums to one, or a sigmoid for each.
 #[must_use]
 pub fn probabilities(scores: &[f32], form: ScoreForm) -> Vec<f32> {
+    let mut p = Vec::with_capacity(scores.len());
+    probabilities_into(scores, form, &mut p);
+    p
+}
+
+/// The same, written over `p`, whose memory is reused.
+pub fn probabilities_into(scores: &[f32], form: ScoreForm, p: &mut Vec<f32>) {
+    p.clear();
     match form {
-        ScoreForm::Sigmoid => scores.iter().map(|s| 1.0 / (1.0 + (-s).exp())).collect(),
+        ScoreForm::Sigmoid => p.extend(scores.iter().map(|s| 1.0 / (1.0 + (-s).exp()))),
         ScoreForm::Softmax => {
             let top = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            let raised: Vec<f32> = scores.iter().map(|s| (s - top).exp()).collect();
-            let sum: f32 = raised.iter().sum();
-            raised.into_iter().map(|r| r / sum).collect()
+            p.extend(scores.iter().map(|s| (s - top).exp()));
+            let sum: f32 = p.iter().sum();
+            p.iter_mut().for_each(|r| *r /= sum);
         }
     }
 }

@@ -40,6 +40,19 @@ pub(super) fn softmax(row: &mut [f64]) -> f64 {
     top + sum.ln()
 }
 
+/// Greatest score, and Σ exp of what lies below it: what [`softmax_of`] needs.
+pub(super) fn softmax_parts(scores: &[f32]) -> (f64, f64) {
+    let top = scores.iter().map(|s| f64::from(*s));
+    let top = top.fold(f64::NEG_INFINITY, f64::max);
+    let sum = scores.iter().map(|s| (f64::from(*s) - top).exp()).sum();
+    (top, sum)
+}
+
+/// The softmax of one score, to the same bits as [`softmax`] gives it.
+pub(super) fn softmax_of(score: f32, top: f64, sum: f64) -> f32 {
+    ((f64::from(score) - top).exp() / sum) as f32
+}
+
 /// Shots for a regression: `logits = scale·x·Wᵀ + bias`.
 pub(super) struct Regression<'a> {
     /// Features, N×D.

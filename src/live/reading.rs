@@ -65,6 +65,20 @@ pub struct Event {
     pub frames: u64,
 }
 
+impl Reading {
+    /// Before the first frame.
+    pub(super) fn none() -> Self {
+        Self {
+            frame: 0,
+            taken: SystemTime::UNIX_EPOCH,
+            state: State::Starting,
+            p: 0.0,
+            top: Default::default(),
+            latency: Duration::ZERO,
+        }
+    }
+}
+
 impl State {
     /// The word that people and programs read: the class, `unknown`, `starting` or `fault`.
     #[must_use]
