@@ -4,18 +4,29 @@
 //! it neither buffers nor retries. Who keeps the newest frame, and who opens a source again that was
 //! lost, stands in [`live`](crate::live).
 
+pub mod convert;
+#[cfg(target_os = "linux")]
+pub mod devices;
 mod listing;
+mod offer;
 mod pace;
 mod pattern;
 mod pictures;
 mod spec;
+#[cfg(target_os = "linux")]
+mod trouble;
+#[cfg(target_os = "linux")]
+pub mod v4l;
 
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
 use crate::frame::Frame;
 
+pub use offer::{Mode, Offer, Rate, Rates, Sizes, choose, codes, shown};
 pub use spec::Spec;
+#[cfg(target_os = "linux")]
+pub use trouble::{Role, Trouble};
 
 /// A source of frames that is open.
 pub trait Source: Send {

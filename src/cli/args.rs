@@ -92,6 +92,9 @@ pub(crate) enum Verb {
     /// Model bundles: what is in them, whether they are whole, making them
     #[command(subcommand)]
     Model(Model),
+    /// List cameras: names, formats, what each would run in, and why one cannot be used
+    #[cfg(feature = "camera")]
+    Cameras,
     /// Time this machine: latency, rate, memory
     Bench(Bench),
     /// Settings in force and where each comes from

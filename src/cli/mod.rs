@@ -3,6 +3,8 @@
 mod args;
 mod audit;
 mod bench;
+#[cfg(feature = "camera")]
+mod cameras;
 mod classes;
 mod classify;
 mod compare;
@@ -96,6 +98,8 @@ fn dispatch(cli: Cli) -> Result<Done, Stop> {
         Verb::Head(verb) => exchange::run(&cli.global, verb, &mut out),
         Verb::Classes(verb) => classes::run(&cli.global, verb, &mut out),
         Verb::Model(verb) => model::run(&cli.global, verb, &mut out),
+        #[cfg(feature = "camera")]
+        Verb::Cameras => cameras::run(&cli.global, &mut out),
         Verb::Bench(args) => bench::run(&cli.global, &args, &mut out),
         Verb::Config(args::Config::Show) => config::show(&cli.global, &mut out),
         Verb::Completions { shell } => {

@@ -9,11 +9,11 @@ use std::path::Path;
 
 use image::codecs::{bmp::BmpDecoder, jpeg::JpegDecoder, png::PngDecoder, webp::WebPDecoder};
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageError, ImageResult, Limits, RgbImage};
+use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageResult, Limits, RgbImage};
 use sha2::{Digest, Sha256};
 
 use super::sniff::{self, Kind};
-use super::{Frame, blend, check_sides, jpeg, taken};
+use super::{Frame, PIXEL_BYTES, blend, check_sides, jpeg, taken};
 use crate::error::{Error, Result};
 
 /// What [`Decode::max_pixels`] bounds, in errors.
@@ -105,6 +105,33 @@ impl Decode {
     /// or BMP; what was recognised instead is named.
     pub fn decode(&self, bytes: &[u8]) -> Result<Frame> {
         Ok(self.decode_with_exif(bytes)?.0)
+    }
+
+    /// Decodes a JPEG into `buffer`, which is used as it is where it is large enough: for cameras,
+    /// whose frames may leave out the tables that all of them share.
+    ///
+    /// # Errors
+    ///
+    /// If there are more bytes or pixels than allowed, or the bytes are no whole JPEG.
+    pub fn jpeg_into(&self, bytes: &[u8], mut buffer: Vec<u8>) -> Result<Frame> {
+        self.check_bytes(bytes.len() as u64)?;
+        if !bytes.starts_with(&[0xff, 0xd8]) {
+            let expected = "a JPEG: look at the cable and power of the camera";
+            return Err(Error::invalid("picture", "other bytes", expected));
+        }
+        jpeg::check(bytes)?;
+        let bytes = jpeg::with_tables(bytes);
+        let decoder = JpegDecoder::new(Cursor::new(&*bytes)).map_err(|e| broken(Kind::Jpeg, e))?;
+        let (width, height) = decoder.dimensions();
+        self.check_pixels((width, height))?;
+        if decoder.color_type() != ColorType::Rgb8 {
+            return self.decode(&bytes);
+        }
+        buffer.resize(width as usize * height as usize * PIXEL_BYTES, 0);
+        decoder
+            .read_image(&mut buffer)
+            .map_err(|e| broken(Kind::Jpeg, e))?;
+        Frame::from_rgb(width, height, buffer)
     }
 
     fn decode_with_exif(&self, bytes: &[u8]) -> Result<(Frame, Option<Vec<u8>>)> {

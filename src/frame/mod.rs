@@ -6,6 +6,7 @@
 
 mod blend;
 mod decode;
+mod huffman;
 mod jpeg;
 mod sniff;
 mod taken;
