@@ -3,9 +3,11 @@
 use std::io::{IsTerminal, Write};
 
 use serde::Serialize;
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use unicode_width::UnicodeWidthStr;
 
 use super::{Done, Stop};
+use crate::text::cut;
+pub(super) use crate::text::printable;
 
 /// Columns of the longest class name in a table; JSON has names whole.
 const MAX_CLASS_WIDTH: usize = 32;
@@ -111,17 +113,7 @@ pub(super) fn padded(row: &[String], widths: &[usize], right: &[usize]) -> Vec<S
 
 /// A class name as tables show it: printable, its end cut where it is long.
 pub(super) fn class_cell(name: &str) -> String {
-    let name = printable(name);
-    if name.width() <= MAX_CLASS_WIDTH {
-        return name;
-    }
-    let mut width = 0;
-    let fits = |c: &char| {
-        width += c.width().unwrap_or(0);
-        width < MAX_CLASS_WIDTH
-    };
-    let start: String = name.chars().take_while(fits).collect();
-    format!("{}…", start.trim_end())
+    cut(name, MAX_CLASS_WIDTH)
 }
 
 /// The last words of a verb that failed, on stderr.
@@ -149,25 +141,9 @@ pub(super) fn human_bytes(bytes: u64) -> String {
     }
 }
 
-/// Control characters made visible: file names and labels may not steer the terminal.
-pub(super) fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn long_class_names_are_cut_by_the_columns_they_take() {
-        assert_eq!(class_cell("my blue mug"), "my blue mug");
-        assert_eq!(class_cell(&"x".repeat(32)), "x".repeat(32));
-        assert_eq!(class_cell(&"x".repeat(33)), format!("{}…", "x".repeat(31)));
-        let wide = class_cell(&"\u{732b}".repeat(50));
-        assert_eq!((wide.chars().count(), wide.width()), (16, 31));
-    }
 
     #[test]
     fn wide_letters_keep_columns_aligned() {

@@ -1,9 +1,28 @@
 //! Where answers go: a terminal, lines of JSON, a command, MQTT, a file of metrics.
 //!
 //! Each sink works on a thread of its own behind a short queue that loses its oldest entries rather
-//! than stall the loop; what was lost and what failed is counted.
+//! than stall the loop; what was lost and what failed is counted. [`Outlets`] are all of a watch:
+//! the loop offers its news to them and never waits.
+
+mod json;
+mod lines;
+mod outlet;
+mod outlets;
+mod queue;
+mod terminal;
+#[cfg(test)]
+mod testing;
+mod time;
+
+use std::time::Duration;
 
 use crate::live::{Event, Reading, Snapshot};
+
+pub use lines::{Detail, Lines};
+pub use outlet::Outlet;
+pub use outlets::Outlets;
+pub use terminal::{Terminal, View, render};
+pub use time::Utc;
 
 /// What a sink is told.
 #[derive(Clone, Debug)]
@@ -25,8 +44,17 @@ pub struct Losses {
     pub delivered: u64,
     /// News that its queue lost because it was slow.
     pub lost: u64,
-    /// News that it failed to deliver.
+    /// News that it failed to deliver, and what else it failed at.
     pub failed: u64,
+}
+
+/// Why a sink did not take its news.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// It could not be delivered; the words say why. The next may be.
+    Failed(String),
+    /// Nobody reads any more and nobody will, as after `| head`: it is not asked again.
+    Closed,
 }
 
 /// A place that answers go to.
@@ -37,11 +65,29 @@ pub trait Sink: Send {
     /// Whether it wants each frame, not only events.
     fn wants_frames(&self) -> bool;
 
+    /// Whether it wants what the counters stand at.
+    fn wants_counters(&self) -> bool {
+        false
+    }
+
     /// Takes one piece of news. May wait; the loop does not.
     ///
     /// # Errors
-    /// It could not be delivered; the words say why. The next may be.
-    fn take(&mut self, news: &News) -> Result<(), String>;
+    /// Why it was not delivered. The same trouble has the same words, so that it is logged once.
+    fn take(&mut self, news: &News) -> Result<(), Refused>;
+
+    /// How often [`Sink::idle`] is called, if it is.
+    fn every(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Sees to what is due without news: keeping a connection, or making it again.
+    ///
+    /// # Errors
+    /// As [`Sink::take`].
+    fn idle(&mut self) -> Result<(), Refused> {
+        Ok(())
+    }
 
     /// Says goodbye: the loop has ended in good order. At most half a second.
     fn close(&mut self) {}

@@ -9,6 +9,8 @@ mod encoder;
 mod labels;
 #[cfg(feature = "import")]
 mod prompts;
+#[cfg(any(feature = "cli", feature = "camera"))]
+mod shown;
 #[cfg(feature = "import")]
 mod tokens;
 mod vocabulary;
@@ -22,6 +24,8 @@ pub use labels::{
 };
 #[cfg(feature = "import")]
 pub use prompts::{Prompts, fill};
+#[cfg(any(feature = "cli", feature = "camera"))]
+pub use shown::{cut, printable};
 #[cfg(feature = "import")]
 pub(crate) use tokens::Tokenizer;
 pub use vocabulary::Vocabulary;
