@@ -92,6 +92,9 @@ pub(crate) enum Verb {
     /// Model bundles: what is in them, whether they are whole, making them
     #[command(subcommand)]
     Model(Model),
+    /// Watch a camera: steady answers, live, to the terminal and elsewhere
+    #[cfg(feature = "camera")]
+    Watch(Box<super::watch::args::Watch>),
     /// List cameras: names, formats, what each would run in, and why one cannot be used
     #[cfg(feature = "camera")]
     Cameras,

@@ -1,6 +1,6 @@
 //! `classify`: what photos show, out of given names.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use unicode_width::UnicodeWidthStr;
@@ -123,6 +123,14 @@ fn classifier(
             args.names.weights(&labels, model, settings)?,
         )?);
     }
+    open_classifier(model, settings).map(|(classifier, _)| classifier)
+}
+
+/// The classifier in force, and where it lies.
+pub(super) fn open_classifier(
+    model: &Bundle,
+    settings: &Settings,
+) -> Result<(Classifier, PathBuf), Stop> {
     let path = places::classifier_path(settings)?;
     if !path.is_file() {
         return Err(Stop::Usage(format!(
@@ -138,7 +146,7 @@ fn classifier(
         classifier.classes().len(),
         path.display()
     );
-    Ok(classifier)
+    Ok((classifier, path))
 }
 
 fn json(path: &Path, decision: &Decision<'_>, ms: f64, out: &mut Output) -> Result<(), Stop> {

@@ -26,6 +26,8 @@ mod saving;
 mod settings;
 mod teach;
 mod told;
+#[cfg(feature = "camera")]
+mod watch;
 
 use std::process::ExitCode;
 
@@ -98,6 +100,8 @@ fn dispatch(cli: Cli) -> Result<Done, Stop> {
         Verb::Head(verb) => exchange::run(&cli.global, verb, &mut out),
         Verb::Classes(verb) => classes::run(&cli.global, verb, &mut out),
         Verb::Model(verb) => model::run(&cli.global, verb, &mut out),
+        #[cfg(feature = "camera")]
+        Verb::Watch(args) => watch::run(&cli.global, *args, &mut out),
         #[cfg(feature = "camera")]
         Verb::Cameras => cameras::run(&cli.global, &mut out),
         Verb::Bench(args) => bench::run(&cli.global, &args, &mut out),

@@ -7,7 +7,10 @@
 mod capture;
 mod counters;
 mod frozen;
+pub mod heat;
 mod latency;
+#[cfg(unix)]
+pub mod lend;
 mod moments;
 mod newest;
 mod quality;

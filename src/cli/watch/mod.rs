@@ -1,0 +1,302 @@
+//! `watch`: a camera in, steady answers out, until it is told to stop.
+
+pub(super) mod args;
+mod service;
+mod sinks;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::args::Global;
+use super::output::Output;
+use super::settings::{Settings, VerbFlags};
+use super::{Done, Stop, places};
+use crate::bundle::Bundle;
+use crate::camera::{Captured, Spec, Wish};
+use crate::classifier::Classifier;
+use crate::encoder::Encoder;
+use crate::error::Result;
+use crate::live::heat::{Heat, ZONES};
+use crate::live::lend::{self, Lender};
+use crate::live::{
+    Arrival, Capture, Counters, Events, Options, Patience, Plan, Reload, Rules, Snapshot, View,
+    Watch,
+};
+use crate::preprocess::Preprocessor;
+use crate::sink::{News, Outlets};
+use service::Service;
+
+/// How long a frame is waited for at once: signals and reloads are heeded after that.
+const WAIT: Duration = Duration::from_millis(100);
+/// How often the counters are told.
+const TELL: Duration = Duration::from_secs(1);
+
+pub(super) fn run(global: &Global, args: args::Watch, out: &mut Output) -> Result<Done, Stop> {
+    let verb = VerbFlags {
+        classifier: args.classifier.clone(),
+        top: None,
+    };
+    let settings = Settings::gather(global, verb)?;
+    let spec = spec(&args.camera)?;
+    let labels = args.names.given()?;
+    let model = places::open_model(&settings)?;
+    let (classifier, file) = match labels {
+        Some(labels) => {
+            let weights = args.names.weights(&labels, &model, &settings)?;
+            (Classifier::from_labels(&model, weights)?, None)
+        }
+        None => {
+            let (classifier, path) = super::classify::open_classifier(&model, &settings)?;
+            (classifier, Some(path))
+        }
+    };
+    let service = Service::start()?;
+    let sinks = sinks::of(&args, out)?;
+    let encoder = Encoder::open(&model, settings.threads.value)?;
+    let counters = Arc::<Counters>::default();
+    let reload = file.map(|path| Reload::start(&path, &classifier, Arc::clone(&counters)));
+    let reload = reload.transpose()?;
+    let lender = lender(&spec);
+    let capture = Capture::start(plan(&args, spec, &model)?, Arc::clone(&counters))?;
+    let mut looped = Loop {
+        watch: Watch::new(encoder, Arc::new(classifier), options(&args), counters),
+        capture,
+        reload,
+        lender,
+        outlets: Outlets::start(sinks)?,
+        heat: args
+            .pace
+            .rest_at
+            .map(|limit| Heat::new(ZONES.as_ref(), limit)),
+        gap: args
+            .pace
+            .max_fps
+            .map(|fps| Duration::from_secs_f32(1.0 / fps)),
+        due: Instant::now(),
+        told: Instant::now(),
+        most: args.frames.unwrap_or(u64::MAX),
+        fault: false,
+        service,
+    };
+    let ended = looped.run();
+    let snapshot = looped.close();
+    ended?;
+    if !out.quiet {
+        eprintln!("{}", words(&snapshot));
+    }
+    Ok(Done::Whole)
+}
+
+/// What a person wrote for a camera; a wrong word is wrong usage.
+pub(super) fn spec(text: &str) -> Result<Spec, Stop> {
+    Spec::parse(text).map_err(|e| Stop::Usage(e.to_string()))
+}
+
+/// How the camera is to run for the model in force.
+pub(super) fn wish(source: &args::Source, model: &Bundle) -> Result<Wish> {
+    let preprocessor = Preprocessor::new(model.preprocess().clone())?;
+    Ok(Wish {
+        size: source.size,
+        fps: source.fps,
+        format: source.format,
+        input: preprocessor.input_size(),
+    })
+}
+
+/// The part of the picture that is looked at.
+pub(super) fn view(source: &args::Source) -> View {
+    View {
+        crop: source.crop,
+        turns: source.rotate.parse::<u16>().map_or(0, |d| (d / 90) as u8),
+        mirror: source.mirror,
+    }
+}
+
+/// Folders in which owners of cameras listen, the service's first.
+pub(super) fn sockets() -> Vec<PathBuf> {
+    let mut folders = vec![PathBuf::from("/run/edgeclip")];
+    let own = std::env::var_os("XDG_RUNTIME_DIR").filter(|v| !v.is_empty());
+    folders.extend(own.map(|d| PathBuf::from(d).join("edgeclip")));
+    folders
+}
+
+fn lender(spec: &Spec) -> Option<Lender> {
+    // Only what one process alone can have is lent.
+    if !matches!(spec, Spec::Device(_) | Spec::Stdin | Spec::Exec(_)) {
+        return None;
+    }
+    let mut why = Vec::new();
+    for folder in sockets() {
+        match Lender::start(&lend::place(&folder, spec)) {
+            Ok(lender) => return Some(lender),
+            Err(e) => why.push(e.to_string()),
+        }
+    }
+    let why = why.join("; ");
+    log::info!("frames cannot be lent to `learn --camera`: {why}");
+    None
+}
+
+fn plan(args: &args::Watch, spec: Spec, model: &Bundle) -> Result<Plan> {
+    let frozen = args.pace.frozen_after;
+    Ok(Plan {
+        spec,
+        wish: wish(&args.source, model)?,
+        patience: Patience {
+            frozen: (!frozen.is_zero()).then_some(frozen),
+            ..Patience::default()
+        },
+        keep_trying: args.pace.keep_trying,
+    })
+}
+
+fn options(args: &args::Watch) -> Options {
+    let steady = &args.steady;
+    Options {
+        view: view(&args.source),
+        rules: Rules {
+            smoothing: steady.smoothing,
+            margin: steady.margin,
+            dwell: steady.dwell,
+            least: steady.least,
+        },
+        unchanged: args.pace.skip_unchanged,
+    }
+}
+
+/// The running loop.
+struct Loop {
+    watch: Watch,
+    capture: Capture,
+    reload: Option<Reload>,
+    lender: Option<Lender>,
+    outlets: Outlets,
+    heat: Option<Heat>,
+    /// Least time between two answers.
+    gap: Option<Duration>,
+    due: Instant,
+    told: Instant,
+    /// Frames after which it is done.
+    most: u64,
+    fault: bool,
+    service: Service,
+}
+
+impl Loop {
+    fn run(&mut self) -> Result<()> {
+        while !self.service.stops() && !self.outlets.has_closed() {
+            self.tend();
+            if self.rest() {
+                continue;
+            }
+            match self.capture.next(WAIT) {
+                Some(Arrival::Frame(captured)) => {
+                    self.fault = false;
+                    self.answer(captured)?;
+                }
+                Some(Arrival::Fault(words)) => {
+                    self.fault = true;
+                    let events = self.watch.fault(&words);
+                    self.tell(events);
+                }
+                Some(Arrival::End) => break,
+                None => {}
+            }
+            if self.watch.reading().frame >= self.most {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// What has to be done between frames.
+    fn tend(&mut self) {
+        if let Some(reload) = &self.reload {
+            if self.service.reloads() {
+                reload.at_once();
+            }
+            if let Some(classifier) = reload.taken() {
+                log::warn!("classifier: {}", classifier.note());
+                self.watch.swap(classifier);
+            }
+        }
+        if self.told.elapsed() >= TELL {
+            self.told = Instant::now();
+            let counters = News::Counters(self.watch.snapshot(), self.outlets.losses());
+            self.outlets.offer(&counters);
+        }
+        self.service.alive(self.watch.reading().frame, self.fault);
+    }
+
+    /// Waits where it is too hot, or too early for the next frame; tells whether it did.
+    fn rest(&mut self) -> bool {
+        if self.heat.as_mut().is_some_and(Heat::rests) {
+            std::thread::sleep(WAIT);
+            return true;
+        }
+        let left = self.due.saturating_duration_since(Instant::now());
+        std::thread::sleep(left.min(WAIT));
+        left > WAIT
+    }
+
+    fn answer(&mut self, captured: Captured) -> Result<()> {
+        if let Some(gap) = self.gap {
+            self.due = Instant::now() + gap;
+        }
+        if let Some(lender) = &self.lender {
+            lender.offer(&captured.frame);
+        }
+        let (reading, events) = self.watch.answer(&captured)?;
+        self.outlets.offer(&News::Frame(reading.clone()));
+        self.capture.give_back(captured.frame);
+        self.tell(events);
+        Ok(())
+    }
+
+    fn tell(&self, events: Events) {
+        for event in events.into_iter().flatten() {
+            self.outlets.offer(&News::Event(event));
+        }
+    }
+
+    /// Ends the last state and lets the sinks go.
+    fn close(mut self) -> Snapshot {
+        self.service.ending();
+        let last = self.watch.end();
+        self.tell([last, None]);
+        let snapshot = self.watch.snapshot();
+        let losses = self.outlets.losses();
+        self.outlets.offer(&News::Counters(snapshot, losses));
+        for sink in self.outlets.close() {
+            let (lost, failed) = (sink.lost, sink.failed);
+            if lost + failed > 0 {
+                log::warn!("{}: {lost} answers lost, {failed} not delivered", sink.sink);
+            }
+        }
+        snapshot
+    }
+}
+
+fn words(s: &Snapshot) -> String {
+    let ms = |d: Duration| d.as_secs_f64() * 1e3;
+    let mut words = format!(
+        "{} frames answered of {} captured; {:.1} ms from capture to answer, {:.1} ms for the slowest in a hundred",
+        s.answered,
+        s.captured,
+        ms(s.p50),
+        ms(s.p99)
+    );
+    let more = [
+        (s.unchanged, "unchanged"),
+        (s.damaged, "damaged"),
+        (s.lost, "lost at the camera"),
+        (s.faults, "faults"),
+        (s.reloads, "classifiers taken"),
+        (s.refused, "refused"),
+    ];
+    for (n, what) in more.into_iter().filter(|(n, _)| *n > 0) {
+        words.push_str(&format!("; {n} {what}"));
+    }
+    words
+}
