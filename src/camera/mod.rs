@@ -4,11 +4,18 @@
 //! it neither buffers nor retries. Who keeps the newest frame, and who opens a source again that was
 //! lost, stands in [`live`](crate::live).
 
+mod clip;
+mod exec;
+mod http;
 mod listing;
+mod mjpeg;
+mod newest;
 mod pace;
 mod pattern;
 mod pictures;
 mod spec;
+mod stdin;
+mod walk;
 
 use std::time::{Duration, Instant};
 

@@ -7,11 +7,15 @@ use std::fs::File;
 use std::io::{Cursor, Read};
 use std::path::Path;
 
+#[cfg(feature = "camera")]
+use image::ColorType;
 use image::codecs::{bmp::BmpDecoder, jpeg::JpegDecoder, png::PngDecoder, webp::WebPDecoder};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageResult, Limits, RgbImage};
 use sha2::{Digest, Sha256};
 
+#[cfg(feature = "camera")]
+use super::PIXEL_BYTES;
 use super::sniff::{self, Kind};
 use super::{Frame, blend, check_sides, jpeg, taken};
 use crate::error::{Error, Result};
@@ -105,6 +109,32 @@ impl Decode {
     /// or BMP; what was recognised instead is named.
     pub fn decode(&self, bytes: &[u8]) -> Result<Frame> {
         Ok(self.decode_with_exif(bytes)?.0)
+    }
+
+    /// Decodes the bytes of a file into memory of an earlier frame, where that is large enough.
+    ///
+    /// # Errors
+    ///
+    /// As [`Decode::decode`].
+    #[cfg(feature = "camera")]
+    pub(crate) fn decode_into(&self, bytes: &[u8], mut buffer: Vec<u8>) -> Result<Frame> {
+        // Plain JPEGs, as cameras send them; all else takes the longer way.
+        if sniff::kind(bytes) != Ok(Kind::Jpeg) {
+            return self.decode(bytes);
+        }
+        self.check_bytes(bytes.len() as u64)?;
+        jpeg::check(bytes)?;
+        let failed = |e| broken(Kind::Jpeg, e);
+        let mut decoder = JpegDecoder::new(Cursor::new(bytes)).map_err(failed)?;
+        self.check_pixels(decoder.dimensions())?;
+        let turn = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+        if decoder.color_type() != ColorType::Rgb8 || turn != Orientation::NoTransforms {
+            return self.decode(bytes);
+        }
+        let (width, height) = decoder.dimensions();
+        buffer.resize(width as usize * height as usize * PIXEL_BYTES, 0);
+        decoder.read_image(&mut buffer).map_err(failed)?;
+        Frame::from_rgb(width, height, buffer)
     }
 
     fn decode_with_exif(&self, bytes: &[u8]) -> Result<(Frame, Option<Vec<u8>>)> {
