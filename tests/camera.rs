@@ -114,13 +114,14 @@ fn folders_without_pictures_and_without_being_are_refused() {
 #[test]
 fn a_wished_rate_is_kept_and_patience_is_too() {
     let dir = folder(&[50, 100, 200]);
-    let mut source = open_as(dir.path().to_str().unwrap(), Some(10.0)).unwrap();
-    let first = next(&mut *source).unwrap();
+    let mut source = open_as(dir.path().to_str().unwrap(), Some(2.0)).unwrap();
     let began = Instant::now();
+    next(&mut *source).unwrap();
+    let asked = Instant::now();
     assert!(matches!(source.next(Vec::new(), SHORT), Err(Fault::Silent)));
-    assert!(began.elapsed() >= SHORT);
+    assert!(asked.elapsed() >= SHORT);
     let second = next(&mut *source).unwrap();
-    assert!(second.taken - first.taken >= Duration::from_millis(95));
+    assert!(second.taken - began >= Duration::from_millis(500));
     assert!(open_as("test", Some(0.0)).is_err());
 }
 
@@ -142,14 +143,14 @@ fn a_replay_keeps_the_times_of_its_recorder_unless_a_rate_is_wished() {
     let times = "2.jpg 10.0\n0.jpg 10.15\n1.jpg 10.2\n";
     fs::write(dir.path().join("times.txt"), times).unwrap();
     let mut source = open(&replay(dir.path()));
-    let taken: Vec<_> = (0..4).map(|_| next(&mut *source).unwrap()).collect();
-    assert!(taken[0].frame.bytes()[0].abs_diff(200) < 4);
-    let ms = |a: usize, b: usize| (taken[b].taken - taken[a].taken).as_millis();
-    assert!(
-        ms(0, 1) >= 150 && ms(1, 2) >= 45 && ms(0, 3) >= 295,
-        "{:?}",
-        (ms(0, 1), ms(1, 2))
-    );
+    let began = Instant::now();
+    // The pause after the last is the mean of the others.
+    for (level, ms) in [(200, 0), (50, 150), (100, 200), (200, 300), (50, 450)] {
+        let got = next(&mut *source).unwrap();
+        assert!(got.frame.bytes()[0].abs_diff(level) < 4);
+        let passed = got.taken - began;
+        assert!(passed >= Duration::from_millis(ms), "{ms}: {passed:?}");
+    }
     // By name again.
     let mut source = open_as(&replay(dir.path()), Some(100.0)).unwrap();
     assert_eq!(grey(&mut *source), 50);
@@ -220,14 +221,17 @@ mod programs {
     }
 
     #[test]
-    fn a_program_gives_frames_and_the_newest_wins() {
+    fn a_program_gives_frames_and_then_silence() {
         let dir = folder(&[50, 100, 200]);
         let shots = dir.path().display();
         let text = format!("cat {shots}/0.jpg {shots}/1.jpg {shots}/2.jpg; exec sleep 60");
         let mut source = open(&script(dir.path(), &text));
-        std::thread::sleep(Duration::from_millis(300));
-        let got = next(&mut *source).unwrap();
-        assert_eq!(got.sequence, 2);
+        let got = loop {
+            let got = next(&mut *source).unwrap();
+            if got.sequence == 2 {
+                break got;
+            }
+        };
         assert!(got.frame.bytes()[0].abs_diff(200) < 4);
         assert!(matches!(source.next(Vec::new(), SHORT), Err(Fault::Silent)));
     }
@@ -280,7 +284,7 @@ mod programs {
         let began = Instant::now();
         drop(source);
         assert!(
-            began.elapsed() < Duration::from_millis(200),
+            began.elapsed() < Duration::from_secs(1),
             "{:?}",
             began.elapsed()
         );

@@ -1,6 +1,6 @@
 //! JPEGs from a program's standard output.
 
-use std::io::{BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -174,7 +174,7 @@ impl Words {
 }
 
 /// Lines cut to a bearable length, and without what would steer a terminal.
-fn each_line(from: impl Read, mut each: impl FnMut(String)) {
+fn each_line(from: impl BufRead, mut each: impl FnMut(String)) {
     let mut line = Vec::new();
     let mut flush = |line: &mut Vec<u8>| {
         let text: String = String::from_utf8_lossy(line)

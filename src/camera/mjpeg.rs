@@ -5,10 +5,12 @@
 //! segment is no picture, a picture that breaks off does not take the next one with it, and no
 //! stream makes this hold more than one picture. Boundaries and stated lengths are not trusted.
 
+mod walk;
+
 use std::io::{self, ErrorKind, Read};
 
-use super::walk::{Step, Walk};
 use crate::error::Error;
+use walk::{Step, Walk};
 
 /// The most bytes of one picture.
 pub(super) const MOST_BYTES: usize = 32 << 20;
@@ -187,5 +189,4 @@ impl<R: Read> Splitter<R> {
 }
 
 #[cfg(test)]
-#[path = "mjpeg_tests.rs"]
 mod tests;

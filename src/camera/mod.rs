@@ -15,7 +15,6 @@ mod pattern;
 mod pictures;
 mod spec;
 mod stdin;
-mod walk;
 
 use std::time::{Duration, Instant};
 

@@ -225,3 +225,24 @@ fn broken(kind: Kind, error: ImageError) -> Error {
     };
     Error::invalid("picture", found, expected)
 }
+
+#[cfg(all(test, feature = "camera"))]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_that_is_used_again_changes_no_pixel() {
+        let pixels = (0..16 * 12 * 3).map(|i| (i * 7) as u8).collect();
+        let frame = Frame::from_rgb(16, 12, pixels).unwrap();
+        let rules = Decode::default();
+        for bytes in [frame.to_thumbnail(16).unwrap(), frame.to_png().unwrap()] {
+            for buffer in [vec![], vec![1; 9], vec![2; 9000]] {
+                let found = rules.decode_into(&bytes, buffer).unwrap();
+                assert_eq!(found, rules.decode(&bytes).unwrap());
+            }
+            let half = &bytes[..bytes.len() / 2];
+            assert!(rules.decode_into(half, vec![]).is_err());
+        }
+    }
+}

@@ -72,32 +72,10 @@ impl Answer {
     /// # Errors
     /// The server refuses, or sends something that is no picture.
     pub(super) fn content(&self, shown: &str) -> Result<Content> {
-        let wrong = |found: String, expected: &str| {
-            Err(Error::invalid(
-                "camera",
-                format!("{shown}: {found}"),
-                expected,
-            ))
-        };
-        let status = format!("status {}", self.status);
-        match self.status {
-            200 => {}
-            401 if self.is_digest() => {
-                let expected =
-                    "a login in the clear; this one is asked by `exec:curl -sN --digest -u …`";
-                return wrong("a Digest login is asked for".into(), expected);
-            }
-            401 | 403 => {
-                let expected = "access: write http://NAME:PASSWORD@HOST/…, or check them";
-                return wrong(status, expected);
-            }
-            404 => return wrong(status, "a stream: is the path right?"),
-            300..=399 => {
-                let to = super::without_login(self.location.as_deref().unwrap_or("nowhere"));
-                let expected = "the address that it leads to in the end";
-                return wrong(format!("{status}, on to {to}"), expected);
-            }
-            _ => return wrong(status, "200 and a stream"),
+        if self.status != 200 {
+            let (found, expected) = self.refusal();
+            let found = format!("{shown}: {found}");
+            return Err(Error::invalid("camera", found, expected));
         }
         let Some(kind) = &self.kind else {
             return Ok(Content::Stream);
@@ -111,10 +89,33 @@ impl Answer {
             | "image/x-motion-jpeg"
             | "application/octet-stream" => Ok(Content::Stream),
             multipart if multipart.starts_with("multipart/") => Ok(Content::Stream),
-            _ => wrong(
-                format!("content of type {name}"),
-                "multipart/x-mixed-replace or image/jpeg: is this the address of the stream, not of its page?",
+            _ => {
+                let found = format!("{shown}: content of type {name}");
+                let expected = "multipart/x-mixed-replace or image/jpeg: is this the address of the stream, not of its page?";
+                Err(Error::invalid("camera", found, expected))
+            }
+        }
+    }
+
+    /// What was found in place of an answer, and what would be one.
+    fn refusal(&self) -> (String, &'static str) {
+        let status = format!("status {}", self.status);
+        match self.status {
+            401 if self.is_digest() => (
+                "a Digest login is asked for".into(),
+                "a login in the clear; this one is given by `exec:curl -sN --digest -u NAME:PASSWORD ADDRESS`",
             ),
+            401 | 403 => (
+                status,
+                "access: write http://NAME:PASSWORD@HOST/…, or check them",
+            ),
+            404 => (status, "a stream: is the path right?"),
+            300..=399 => {
+                let to = super::without_login(self.location.as_deref().unwrap_or("nowhere"));
+                let expected = "the address that it leads to in the end";
+                (format!("{status}, on to {to}"), expected)
+            }
+            _ => (status, "200 and a stream"),
         }
     }
 

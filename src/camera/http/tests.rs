@@ -165,13 +165,16 @@ fn a_stream_cut_within_a_picture_is_damaged_and_then_lost() {
     let whole = answer(MULTIPART, "", &body[..body.len() - 100]);
     let (host, _asked) = server(move |socket, _| socket.write_all(&whole).unwrap());
     let mut source = open(&format!("http://{host}/")).unwrap();
-    thread::sleep(Duration::from_millis(100));
-    assert!(matches!(
-        source.next(Vec::new(), LONG),
-        Err(Fault::Damaged(_))
-    ));
-    assert!(grey(&mut source) < 12);
-    assert!(matches!(source.next(Vec::new(), LONG), Err(Fault::Lost(_))));
+    let (mut whole, mut damaged) = (0, 0);
+    loop {
+        match source.next(Vec::new(), LONG) {
+            Ok(_) => whole += 1,
+            Err(Fault::Damaged(_)) => damaged += 1,
+            Err(Fault::Lost(_)) => break,
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((whole, damaged), (1, 1));
 }
 
 #[test]
@@ -211,11 +214,11 @@ fn who_leaves_hangs_up_at_once() {
     let newest = source.jpegs.newest();
     let began = Instant::now();
     drop(source);
-    assert!(began.elapsed() < Duration::from_millis(200));
+    assert!(began.elapsed() < Duration::from_secs(1));
     assert!(hung_up.recv_timeout(LONG).unwrap());
     // The reading thread holds the other handle of it.
     while Arc::strong_count(&newest) > 1 {
-        assert!(began.elapsed() < Duration::from_secs(1));
+        assert!(began.elapsed() < LONG);
         thread::sleep(Duration::from_millis(5));
     }
 }
