@@ -4,15 +4,21 @@
 //! it neither buffers nor retries. Who keeps the newest frame, and who opens a source again that was
 //! lost, stands in [`live`](crate::live).
 
+mod clip;
 pub mod convert;
 #[cfg(target_os = "linux")]
 pub mod devices;
+mod exec;
+mod http;
 mod listing;
+mod mjpeg;
+mod newest;
 mod offer;
 mod pace;
 mod pattern;
 mod pictures;
 mod spec;
+mod stdin;
 #[cfg(target_os = "linux")]
 mod trouble;
 #[cfg(target_os = "linux")]

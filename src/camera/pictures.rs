@@ -9,8 +9,6 @@ use super::{Captured, Fault, Source, Wish};
 use crate::error::Result;
 use crate::frame::Decode;
 
-const REPLAY_FPS: f32 = 10.0;
-
 /// Picture files, one after the other.
 #[derive(Debug)]
 pub(super) struct Pictures {
@@ -40,11 +38,11 @@ impl Pictures {
         Ok(Self::new(list, false, about))
     }
 
-    /// For ever, at the wished rate; else at that of `times.txt` in the folder, else 10 a second.
+    /// For ever, at the wished rate; else at that of `times.txt` in the folder, else `fps` a second.
     ///
     /// # Errors
     /// There is no picture, the rate is none, or `times.txt` cannot be read.
-    pub(super) fn again(path: &Path, wish: &Wish) -> Result<Self> {
+    pub(super) fn again(path: &Path, wish: &Wish, fps: f32) -> Result<Self> {
         let own = match wish.fps {
             None => listing::times(path)?,
             Some(_) => None,
@@ -52,7 +50,7 @@ impl Pictures {
         let (list, rate) = match own {
             Some(list) => (list, format!("at the times of {}", listing::TIMES)),
             None => {
-                let fps = wish.fps.unwrap_or(REPLAY_FPS);
+                let fps = wish.fps.unwrap_or(fps);
                 (steady(path, gap_of(fps)?)?, format!("{fps} a second"))
             }
         };

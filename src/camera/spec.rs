@@ -3,8 +3,12 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::clip::Clip;
+use super::exec::Exec;
+use super::http::{self, Http};
 use super::pattern::Pattern;
 use super::pictures::Pictures;
+use super::stdin::Stdin;
 use super::{Source, Wish, listing};
 use crate::error::{Error, Result};
 
@@ -35,6 +39,7 @@ pub enum Spec {
     Pattern,
 }
 
+const REPLAY_FPS: f32 = 10.0;
 const WHAT: &str = "camera";
 const FORMS: &str = "a camera (`/dev/video0`, or `0`), a folder of pictures or a pattern (`shots/*.jpg`), JPEGs in a row in a file (`clip.mjpeg`) or on standard input (`-`), `http://HOST/PATH`, `exec:PROGRAM ARGUMENT…`, `replay:FOLDER`, or `test`";
 
@@ -86,11 +91,15 @@ impl Spec {
                 );
             }
             Self::Pictures(path) => Box::new(Pictures::once(path, wish)?),
-            Self::Replay(path) => Box::new(Pictures::again(path, wish)?),
-            Self::Pattern => Box::new(Pattern::open(wish)?),
-            Self::Stream(_) | Self::Stdin | Self::Http(_) | Self::Exec(_) => {
-                return Err(Error::invalid(WHAT, self.to_string(), "another source"));
+            Self::Stream(path) => Box::new(Clip::open(path, wish, None, false)?),
+            Self::Replay(path) if is_stream(path) => {
+                Box::new(Clip::open(path, wish, Some(REPLAY_FPS), true)?)
             }
+            Self::Replay(path) => Box::new(Pictures::again(path, wish, REPLAY_FPS)?),
+            Self::Stdin => Box::new(Stdin::open()?),
+            Self::Exec(command) => Box::new(Exec::open(command)?),
+            Self::Http(address) => Box::new(Http::open(address, wish)?),
+            Self::Pattern => Box::new(Pattern::open(wish)?),
         })
     }
 }
@@ -106,6 +115,7 @@ fn arguments(command: &str) -> Result<Vec<String>> {
 
 fn address(scheme: &str, text: &str) -> Result<Spec> {
     if scheme.eq_ignore_ascii_case("http") {
+        http::check(text)?;
         return Ok(Spec::Http(text.to_owned()));
     }
     let expected = match &*scheme.to_ascii_lowercase() {
@@ -113,7 +123,7 @@ fn address(scheme: &str, text: &str) -> Result<Spec> {
         "rtsp" => "http://; or `exec:ffmpeg -loglevel error -i ADDRESS -f mjpeg -`",
         _ => FORMS,
     };
-    Err(Error::invalid(WHAT, without_login(text), expected))
+    Err(Error::invalid(WHAT, http::without_login(text), expected))
 }
 
 fn file(text: &str) -> Result<Spec> {
@@ -142,22 +152,6 @@ fn is_stream(path: &Path) -> bool {
     end.is_some_and(|e| e.eq_ignore_ascii_case("mjpeg") || e.eq_ignore_ascii_case("mjpg"))
 }
 
-/// An address without the name and password that may stand in it.
-fn without_login(address: &str) -> String {
-    let Some((scheme, rest)) = address.split_once("://") else {
-        return address.to_owned();
-    };
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let port = rest[..end].rsplit_once(':').map_or("", |(_, port)| port);
-    // What is no port is the beginning of a password with an unescaped slash or question mark.
-    let has_port = port.bytes().all(|b| b.is_ascii_digit() || b == b']');
-    let login = if has_port { &rest[..end] } else { rest };
-    match login.rfind('@') {
-        Some(at) => format!("{scheme}://{}", &rest[at + 1..]),
-        None => address.to_owned(),
-    }
-}
-
 impl fmt::Display for Spec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -166,7 +160,7 @@ impl fmt::Display for Spec {
             }
             Self::Replay(path) => write!(f, "replay:{}", path.display()),
             Self::Stdin => f.write_str("-"),
-            Self::Http(address) => f.write_str(&without_login(address)),
+            Self::Http(address) => f.write_str(&http::without_login(address)),
             Self::Exec(words) => {
                 let quoted = shlex::try_join(words.iter().map(String::as_str));
                 write!(f, "exec:{}", quoted.unwrap_or_else(|_| words.join(" ")))
@@ -253,13 +247,19 @@ mod tests {
 
     #[test]
     fn passwords_are_never_shown() {
-        for login in ["me:secret@", "me:se/cret@", "me:sec?ret@", "me:s@ecret@"] {
+        for login in ["me:secret@", "me:s%2Fcret@", "me:s@cret@"] {
             let text = format!("http://{login}host/path");
             let spec = Spec::parse(&text).unwrap();
             assert_eq!(spec.to_string(), "http://host/path");
             assert_eq!(format!("{spec:?}"), "`http://host/path`");
-            let words = refusal(&text.replace("http:", "https:"));
-            assert!(!words.contains("secret") && !words.contains("me:"));
+        }
+        for text in [
+            "https://me:secret@h",
+            "http://me:se/cret@h",
+            "rtsp://me:se?cret@h",
+        ] {
+            let words = refusal(text);
+            assert!(!words.contains("cret") && !words.contains("me:"), "{words}");
         }
     }
 }

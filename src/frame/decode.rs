@@ -107,6 +107,20 @@ impl Decode {
         Ok(self.decode_with_exif(bytes)?.0)
     }
 
+    /// Decodes the bytes of a file into memory of an earlier frame, where that is large enough.
+    ///
+    /// # Errors
+    ///
+    /// As [`Decode::decode`].
+    #[cfg(feature = "camera")]
+    pub(crate) fn decode_into(&self, bytes: &[u8], buffer: Vec<u8>) -> Result<Frame> {
+        // Plain JPEGs, as cameras send them; all else takes the longer way.
+        match sniff::kind(bytes) {
+            Ok(Kind::Jpeg) => self.jpeg_into(bytes, buffer),
+            _ => self.decode(bytes),
+        }
+    }
+
     /// Decodes a JPEG into `buffer`, which is used as it is where it is large enough: for cameras,
     /// whose frames may leave out the tables that all of them share.
     ///
@@ -121,10 +135,12 @@ impl Decode {
         }
         jpeg::check(bytes)?;
         let bytes = jpeg::with_tables(bytes);
-        let decoder = JpegDecoder::new(Cursor::new(&*bytes)).map_err(|e| broken(Kind::Jpeg, e))?;
+        let mut decoder =
+            JpegDecoder::new(Cursor::new(&*bytes)).map_err(|e| broken(Kind::Jpeg, e))?;
         let (width, height) = decoder.dimensions();
         self.check_pixels((width, height))?;
-        if decoder.color_type() != ColorType::Rgb8 {
+        let turn = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+        if decoder.color_type() != ColorType::Rgb8 || turn != Orientation::NoTransforms {
             return self.decode(&bytes);
         }
         buffer.resize(width as usize * height as usize * PIXEL_BYTES, 0);
@@ -221,4 +237,25 @@ fn broken(kind: Kind, error: ImageError) -> Error {
         ),
     };
     Error::invalid("picture", found, expected)
+}
+
+#[cfg(all(test, feature = "camera"))]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_that_is_used_again_changes_no_pixel() {
+        let pixels = (0..16 * 12 * 3).map(|i| (i * 7) as u8).collect();
+        let frame = Frame::from_rgb(16, 12, pixels).unwrap();
+        let rules = Decode::default();
+        for bytes in [frame.to_thumbnail(16).unwrap(), frame.to_png().unwrap()] {
+            for buffer in [vec![], vec![1; 9], vec![2; 9000]] {
+                let found = rules.decode_into(&bytes, buffer).unwrap();
+                assert_eq!(found, rules.decode(&bytes).unwrap());
+            }
+            let half = &bytes[..bytes.len() / 2];
+            assert!(rules.decode_into(half, vec![]).is_err());
+        }
+    }
 }
