@@ -45,7 +45,7 @@ const RESERVED: [(&str, &[&str]); 21] = [
     ("v4l", &["camera"]),
     ("yuv", &["camera"]),
     ("signal_hook", &["cli"]),
-    ("rumqttc", &["sink"]),
+    ("rustls", &["sink"]),
     ("embedded_graphics", &["eval"]),
     ("memmap2", &["store"]),
     ("clap", &["cli"]),

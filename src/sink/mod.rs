@@ -8,6 +8,8 @@ mod command;
 mod json;
 mod lines;
 pub mod metrics;
+#[cfg(feature = "mqtt")]
+mod mqtt;
 mod outlet;
 mod outlets;
 mod queue;
@@ -23,6 +25,8 @@ use crate::live::{Event, Reading, Snapshot};
 pub use command::{COMMAND_LIMIT, Command};
 pub use lines::{Detail, Lines};
 pub use metrics::Metrics;
+#[cfg(feature = "mqtt")]
+pub use mqtt::{Mqtt, MqttOptions, Tls};
 pub use outlet::Outlet;
 pub use outlets::Outlets;
 pub use terminal::{Terminal, View, render};
