@@ -46,7 +46,7 @@ const RESERVED: [(&str, &[&str]); 22] = [
     ("shlex", &["camera"]),
     ("yuv", &["camera"]),
     ("signal_hook", &["cli"]),
-    ("rumqttc", &["sink"]),
+    ("rustls", &["sink"]),
     ("embedded_graphics", &["eval"]),
     ("memmap2", &["store", "camera"]),
     ("clap", &["cli"]),

@@ -4,8 +4,12 @@
 //! than stall the loop; what was lost and what failed is counted. [`Outlets`] are all of a watch:
 //! the loop offers its news to them and never waits.
 
+mod command;
 mod json;
 mod lines;
+pub mod metrics;
+#[cfg(feature = "mqtt")]
+mod mqtt;
 mod outlet;
 mod outlets;
 mod queue;
@@ -18,7 +22,11 @@ use std::time::Duration;
 
 use crate::live::{Event, Reading, Snapshot};
 
+pub use command::{COMMAND_LIMIT, Command};
 pub use lines::{Detail, Lines};
+pub use metrics::Metrics;
+#[cfg(feature = "mqtt")]
+pub use mqtt::{Mqtt, MqttOptions, Tls};
 pub use outlet::Outlet;
 pub use outlets::Outlets;
 pub use terminal::{Terminal, View, render};

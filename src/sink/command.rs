@@ -1,0 +1,176 @@
+//! A command for each event: one at a time, never by a shell, killed if it takes too long.
+
+use std::io::{ErrorKind, Write, stderr};
+use std::process::{Child, Command as Process, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use super::json::{Line, label, moment, reason, share};
+use super::{News, Refused, Sink};
+use crate::error::{Error, Result};
+use crate::live::Event;
+
+/// How long a command may take, unless told otherwise.
+pub const COMMAND_LIMIT: Duration = Duration::from_secs(10);
+
+/// A program that is run when a state begins and when it ends.
+///
+/// In its arguments `{label}`, `{state}`, `{p}` and `{event}` stand for the event; its environment
+/// has the same as `EDGECLIP_LABEL` and so on, and it reads the event's line of JSON. What it prints
+/// goes to stderr. While one runs the next events wait in the outlet's queue, which keeps the latest.
+pub struct Command {
+    program: String,
+    arguments: Vec<String>,
+    limit: Duration,
+    line: Vec<u8>,
+}
+
+impl Command {
+    /// A program and its arguments, each as it is; `limit` is usually [`COMMAND_LIMIT`].
+    ///
+    /// # Errors
+    /// There is no program.
+    pub fn new(words: Vec<String>, limit: Duration) -> Result<Self> {
+        let mut words = words.into_iter();
+        let Some(program) = words.next().filter(|p| !p.is_empty()) else {
+            return Err(Error::invalid(
+                "command",
+                "no words",
+                "a program, then its arguments",
+            ));
+        };
+        Ok(Self {
+            program,
+            arguments: words.collect(),
+            limit,
+            line: Vec::new(),
+        })
+    }
+
+    fn start(&self, event: &Event) -> std::io::Result<Child> {
+        let facts = facts(event);
+        let mut process = Process::new(&self.program);
+        process.args(self.arguments.iter().map(|a| filled(a, &facts)));
+        for (name, value) in &facts {
+            process.env(format!("EDGECLIP_{}", name.to_uppercase()), value);
+        }
+        process.stdin(Stdio::piped()).stdout(Stdio::from(stderr()));
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut process, 0);
+        process.spawn()
+    }
+
+    fn run(&mut self, event: &Event) -> Result<(), String> {
+        Line::from(event).write(&mut self.line)?;
+        let program = &self.program;
+        let mut child = self.start(event).map_err(|e| match e.kind() {
+            ErrorKind::NotFound => format!("{program}: no such program: name it by its path"),
+            _ => format!("{program}: cannot start: {e}"),
+        })?;
+        // A line is shorter than a pipe holds, so that this does not wait; a command that does not
+        // read it has closed its end, which is its right.
+        if let Some(mut stdin) = child.stdin.take() {
+            stdin.write_all(&self.line).ok();
+        }
+        let ended = wait(&mut child, self.limit).map_err(|e| format!("{program}: {e}"))?;
+        match ended {
+            Some(status) if status.success() => Ok(()),
+            Some(status) => Err(format!("{program}: ended with {status}")),
+            None => Err(format!(
+                "{program}: killed after {:.1} s: make it faster, or give it more time",
+                self.limit.as_secs_f32()
+            )),
+        }
+    }
+}
+
+impl Sink for Command {
+    fn name(&self) -> &'static str {
+        "command"
+    }
+
+    fn wants_frames(&self) -> bool {
+        false
+    }
+
+    fn take(&mut self, news: &News) -> Result<(), Refused> {
+        match news {
+            News::Event(event) => self.run(event).map_err(Refused::Failed),
+            News::Frame(_) | News::Counters(..) => Ok(()),
+        }
+    }
+}
+
+/// What a command may be told of an event.
+fn facts(event: &Event) -> [(&'static str, String); 6] {
+    // No argument and no variable can hold a zero byte.
+    let held = |text: &str| text.replace('\0', "\u{fffd}");
+    [
+        ("label", held(label(&event.state).unwrap_or(""))),
+        ("state", event.state.kind().to_owned()),
+        ("p", share(event.confidence).to_string()),
+        ("event", moment(event).to_owned()),
+        ("number", event.number.to_string()),
+        ("reason", held(reason(&event.state).unwrap_or(""))),
+    ]
+}
+
+/// An argument with the facts in their places. One pass: a label may look like a place itself.
+fn filled(argument: &str, facts: &[(&str, String)]) -> String {
+    let mut out = String::with_capacity(argument.len());
+    let mut rest = argument;
+    while let Some(at) = rest.find('{') {
+        out += &rest[..at];
+        rest = &rest[at..];
+        let place = facts.iter().find_map(|(name, value)| {
+            let after = rest[1..].strip_prefix(name)?.strip_prefix('}')?;
+            Some((value, after))
+        });
+        match place {
+            Some((value, after)) => {
+                out += value;
+                rest = after;
+            }
+            None => {
+                out.push('{');
+                rest = &rest[1..];
+            }
+        }
+    }
+    out + rest
+}
+
+/// Waits for a command; after `limit` it and all that it started are killed, and there is no status.
+fn wait(child: &mut Child, limit: Duration) -> std::io::Result<Option<ExitStatus>> {
+    let end = Instant::now() + limit;
+    let mut pause = Duration::from_millis(1);
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            kill_group(child);
+            child.wait()?;
+            return Ok(None);
+        }
+        std::thread::sleep(pause.min(left));
+        pause = (pause * 2).min(Duration::from_millis(50));
+    }
+}
+
+fn kill_group(child: &mut Child) {
+    // The system's own `kill`: its call takes unsafe code or another crate. The number is ours.
+    #[cfg(unix)]
+    Process::new("/bin/sh")
+        .args(["-c", "kill -KILL \"-$0\"", &child.id().to_string()])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .ok();
+    child.kill().ok();
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+#[path = "command_tests.rs"]
+mod tests;
