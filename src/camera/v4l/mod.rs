@@ -77,9 +77,8 @@ pub struct Device {
     decode: Decode,
     /// Time between frames, or a guess.
     interval: Duration,
-    /// `None` once the camera was lost.
+    /// `None` once the camera was lost: as long as its node is open, it cannot come back under its name.
     ring: Option<Ring>,
-    _node: Node,
 }
 
 impl Device {
@@ -122,7 +121,6 @@ impl Device {
             decode: Decode::default(),
             interval: Duration::from_secs_f64(seconds.clamp(1e-3, 60.0)),
             ring: Some(ring),
-            _node: node,
         })
     }
 
