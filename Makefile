@@ -12,7 +12,7 @@ export EDGECLIP_PYTHON ?= $(abspath $(PYTHON))
 PROGRAM := target/release/edgeclip
 DENY_VERSION := 0.20.2
 
-.PHONY: test-models help setup venv tokens build demo test bench heads lint doc text starter accuracy clean
+.PHONY: test-camera test-models help setup venv tokens build demo test bench heads lint doc text starter accuracy clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -46,6 +46,11 @@ test-models: build ## import models of CLIP's shape in every form that exporters
 	@sh scripts/setup.sh venv target/models-venv tests/models/requirements.txt
 	target/models-venv/bin/python tests/models/make.py target/models $(MODELS)
 	target/models-venv/bin/python tests/models/check.py $(PROGRAM) target/models $(MODELS)
+
+# CAMERA_FLAGS: of the build, where what lies in target was built with others.
+test-camera: setup ## the program on the virtual camera of a real kernel, in a small emulated machine (downloads 70 MB once)
+	$(CARGO) build --release $(CAMERA_FLAGS) --bin edgeclip --example frames
+	@sh scripts/camera-vm/run.sh $(PROGRAM) target/release/examples/frames models/starter.ecmodel
 
 bench: setup venv ## speed and memory, beside Pillow and beside tract's other ways
 	$(CARGO) bench

@@ -137,27 +137,6 @@ fn the_usual_size_is_within_two_levels_with_the_widest_kernels() {
     }
 }
 
-/// Prints; run by name with `--ignored --nocapture`.
-#[test]
-#[ignore = "a measurement"]
-fn time_of_each_form() {
-    for format in [Format::Rgb3, Format::Grey, Format::Yuyv, Format::Nv12] {
-        let layout = layout(format, (640, 480), 0, Shades::default());
-        let bytes = noise(layout.least_bytes(), 7);
-        let mut buffer = layout.rgb(&bytes, Vec::new()).unwrap().into_bytes();
-        let start = std::time::Instant::now();
-        for _ in 0..200 {
-            buffer = layout.rgb(&bytes, buffer).unwrap().into_bytes();
-        }
-        let ns = start.elapsed().as_nanos() as f64 / 200.0 / (640.0 * 480.0);
-        println!(
-            "{:4} {ns:.3} ns a pixel, worst {:.2}",
-            format.name(),
-            worst(&layout, &bytes)
-        );
-    }
-}
-
 #[test]
 fn a_steady_stream_allocates_nothing() {
     let layout = layout(Format::Yuyv, (64, 48), 0, Shades::default());

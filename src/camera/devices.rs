@@ -27,8 +27,6 @@ pub struct Camera {
     pub offers: Vec<Offer>,
     /// The mode that fits a wish, or why it cannot be used.
     pub mode: Result<Mode>,
-    /// What is to be known of it although it may be used.
-    pub note: Option<String>,
 }
 
 /// All nodes by number, with the mode that each would run in.
@@ -49,7 +47,6 @@ fn look(path: PathBuf, names: &[(PathBuf, PathBuf)], wish: &Wish) -> Camera {
         role: None,
         offers: Vec::new(),
         mode: Err(Error::invalid("camera", "nothing", "a camera")),
-        note: None,
         path,
     };
     let opened = Node::open(&camera.path).and_then(|n| n.card().map(|c| (n, c)));
@@ -63,13 +60,17 @@ fn look(path: PathBuf, names: &[(PathBuf, PathBuf)], wish: &Wish) -> Camera {
     if card.role == Role::Camera {
         camera.offers = node.offers();
     }
+    let receiver = || {
+        card.receiver
+            .then(|| Trouble::Receiver(card.driver.clone()))
+    };
     let trouble = Trouble::of_role(&camera.path, card.role)
-        .or_else(|| Trouble::of_offers(&card.driver, &camera.offers));
+        .or_else(|| Trouble::of_offers(&card.driver, &camera.offers))
+        .or_else(receiver);
     camera.mode = match trouble {
         Some(trouble) => Err(trouble.error(&camera.path)),
         None => choose(&camera.offers, wish),
     };
-    camera.note = super::trouble::caution(&card.driver);
     camera.role = Some(card.role);
     (camera.card, camera.driver, camera.bus) = (card.card, card.driver, card.bus);
     camera

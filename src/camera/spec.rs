@@ -79,6 +79,12 @@ impl Spec {
         )
     }
 
+    /// Whether it is gone through once, so that each frame waits until it is taken.
+    #[must_use]
+    pub fn is_finite(&self) -> bool {
+        matches!(self, Self::Pictures(_) | Self::Stream(_))
+    }
+
     /// Opens the source.
     ///
     /// # Errors

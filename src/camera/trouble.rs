@@ -42,6 +42,8 @@ pub enum Trouble {
     Metadata(Option<PathBuf>),
     /// Only planes that lie apart.
     Planes,
+    /// A receiver whose list of forms is not what is attached; the driver.
+    Receiver(String),
     /// Only forms that are not read here: what they are, and the driver.
     Raw {
         /// The forms, as fourcc.
@@ -147,6 +149,10 @@ impl Trouble {
                 "pictures in planes that lie apart only (multi-planar), as codecs and receivers of boards give them".to_owned(),
                 format!("a camera with one plane a frame: on a Raspberry Pi take {ON_A_PI}, on a Jetson {ON_A_JETSON}"),
             ),
+            Self::Receiver(driver) => (
+                "a receiver of a board, whose way to the sensor has to be set up first; most sensors give it raw pictures only".to_owned(),
+                format!("a camera that is ready: {}", instead(&driver)),
+            ),
             Self::Raw { found, driver } => (
                 format!("pixels as {found} only, raw as the sensor gives them or of a kind that is not read here"),
                 format!("YUYV, NV12, MJPG, RGB3 or GREY: {}", instead(&driver)),
@@ -160,16 +166,8 @@ impl Trouble {
     }
 }
 
-/// What is to be known of cameras of this driver before they are started.
-pub(super) fn caution(driver: &str) -> Option<String> {
-    let receiver = is_pi(driver) && driver != "bm2835 mmal";
-    receiver.then(|| format!("a receiver of raw pictures: if it does not start, take {ON_A_PI}"))
-}
-
 fn is_pi(driver: &str) -> bool {
-    ["rp1-cfe", "unicam", "bm2835", "bcm2835"]
-        .iter()
-        .any(|d| driver.starts_with(d))
+    ["rp1-cfe", "unicam"].contains(&driver)
 }
 
 fn instead(driver: &str) -> String {
@@ -300,6 +298,10 @@ mod tests {
             ),
             (Trouble::Planes, ["multi-planar", "rpicam-vid"]),
             (Trouble::NoCamera, ["no camera", "edgeclip cameras"]),
+            (
+                Trouble::Receiver("rp1-cfe".into()),
+                ["receiver", "rpicam-vid"],
+            ),
             (Trouble::Gone, ["gone", "cable"]),
         ] {
             let words = words(trouble);

@@ -96,7 +96,7 @@ pub(crate) enum Verb {
     #[cfg(feature = "camera")]
     Watch(Box<super::watch::args::Watch>),
     /// List cameras: names, formats, what each would run in, and why one cannot be used
-    #[cfg(feature = "camera")]
+    #[cfg(all(feature = "camera", target_os = "linux"))]
     Cameras,
     /// Time this machine: latency, rate, memory
     Bench(Bench),

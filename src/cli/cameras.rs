@@ -12,6 +12,8 @@ use crate::preprocess::Preprocessor;
 
 /// Input that modes are chosen for where no model is installed.
 const USUAL_INPUT: (u32, u32) = (224, 224);
+/// Rates of a size that are named one by one.
+const MOST_RATES: usize = 6;
 /// Forms that are not read and are named one by one.
 const MOST_NAMED: usize = 12;
 
@@ -96,10 +98,7 @@ fn show(camera: &Camera, out: &mut Output) -> Result<(), Stop> {
         Ok(mode) => out.line(&format!("  takes    {mode}"))?,
         Err(e) => out.line(&printable(&format!("  cannot be used: {e}")))?,
     }
-    match &camera.note {
-        Some(note) => out.line(&format!("  note     {note}")),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 /// `640x480 (30, 15), 1280x720 (10)`.
@@ -121,6 +120,16 @@ fn sizes(offer: &Offer) -> String {
 fn rates(sizes: &Sizes) -> String {
     let (Sizes::One { rates, .. } | Sizes::Range { rates, .. }) = sizes;
     match rates {
+        Rates::Each(each) if each.len() > MOST_RATES => {
+            let fps = || each.iter().map(|r| r.fps());
+            let (slow, fast) = (fps().fold(f32::MAX, f32::min), fps().fold(0.0, f32::max));
+            format!(
+                "{} rates from {} to {}",
+                each.len(),
+                shown(slow),
+                shown(fast)
+            )
+        }
         Rates::Each(each) => {
             let each: Vec<String> = each.iter().map(|r| shown(r.fps())).collect();
             each.join(", ")
@@ -154,7 +163,6 @@ struct Row {
     usable: bool,
     mode: Option<ModeRow>,
     why: Option<String>,
-    note: Option<String>,
     formats: Vec<FormatRow>,
 }
 
@@ -204,7 +212,6 @@ impl Row {
             usable: camera.mode.is_ok(),
             mode: camera.mode.as_ref().ok().map(ModeRow::of),
             why: camera.mode.as_ref().err().map(ToString::to_string),
-            note: camera.note.clone(),
             formats: camera.offers.iter().map(FormatRow::of).collect(),
         }
     }
@@ -287,7 +294,6 @@ mod tests {
             role: Some(Role::Camera),
             mode: crate::camera::choose(&offers, &wish),
             offers,
-            note: None,
         }
     }
 

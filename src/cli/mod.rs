@@ -3,7 +3,7 @@
 mod args;
 mod audit;
 mod bench;
-#[cfg(feature = "camera")]
+#[cfg(all(feature = "camera", target_os = "linux"))]
 mod cameras;
 mod classes;
 mod classify;
@@ -102,7 +102,7 @@ fn dispatch(cli: Cli) -> Result<Done, Stop> {
         Verb::Model(verb) => model::run(&cli.global, verb, &mut out),
         #[cfg(feature = "camera")]
         Verb::Watch(args) => watch::run(&cli.global, *args, &mut out),
-        #[cfg(feature = "camera")]
+        #[cfg(all(feature = "camera", target_os = "linux"))]
         Verb::Cameras => cameras::run(&cli.global, &mut out),
         Verb::Bench(args) => bench::run(&cli.global, &args, &mut out),
         Verb::Config(args::Config::Show) => config::show(&cli.global, &mut out),

@@ -214,6 +214,9 @@ impl Keeper {
                         let s = limit.unwrap_or_default().as_secs_f32();
                         return Some(format!("the picture has not moved for {s} s"));
                     }
+                    if self.plan.spec.is_finite() {
+                        self.wait_until_taken();
+                    }
                     self.shared.put(Arrival::Frame(captured));
                 }
                 Err(Fault::Silent) if last.elapsed() >= patience.silence => {
@@ -283,12 +286,13 @@ impl Keeper {
 
     /// Lets the last frame be taken first.
     fn end(&self) {
-        while !self.shared.stop.load(Relaxed) {
-            if self.shared.newest.is_empty() {
-                self.shared.put(Arrival::End);
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(2));
+        self.wait_until_taken();
+        self.shared.put(Arrival::End);
+    }
+
+    fn wait_until_taken(&self) {
+        while !self.shared.stop.load(Relaxed) && !self.shared.newest.is_empty() {
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 }

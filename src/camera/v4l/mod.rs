@@ -25,7 +25,12 @@ pub(super) struct Card {
     pub(super) driver: String,
     pub(super) bus: String,
     pub(super) role: Role,
+    /// Lists all that it might be sent, not what the sensor behind it sends.
+    pub(super) receiver: bool,
 }
+
+/// Drivers of boards whose nodes look like cameras and are parts of a picture processor.
+const PARTS: [&str; 4] = ["bcm2835-isp", "bcm2835-codec", "pispbe", "rpi-hevc-dec"];
 
 impl Node {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
@@ -40,7 +45,10 @@ impl Node {
         use ::v4l::v4l_sys as sys;
         let card = calls::card(&self.0.handle())?;
         let can = |bits: u32| card.can & bits != 0;
-        let role = if can(sys::V4L2_CAP_VIDEO_CAPTURE) && can(sys::V4L2_CAP_STREAMING) {
+        let codec = can(sys::V4L2_CAP_VIDEO_M2M | sys::V4L2_CAP_VIDEO_M2M_MPLANE);
+        let role = if codec || PARTS.contains(&&*card.driver) {
+            Role::Other
+        } else if can(sys::V4L2_CAP_VIDEO_CAPTURE) && can(sys::V4L2_CAP_STREAMING) {
             Role::Camera
         } else if can(sys::V4L2_CAP_META_CAPTURE) {
             Role::Metadata
@@ -50,6 +58,7 @@ impl Node {
             Role::Other
         };
         Ok(Card {
+            receiver: can(sys::V4L2_CAP_IO_MC) || card.driver == "rp1-cfe",
             card: card.card,
             driver: card.driver,
             bus: card.bus,
@@ -77,9 +86,8 @@ pub struct Device {
     decode: Decode,
     /// Time between frames, or a guess.
     interval: Duration,
-    /// `None` once the camera was lost.
+    /// `None` once the camera was lost: as long as its node is open, it cannot come back under its name.
     ring: Option<Ring>,
-    _node: Node,
 }
 
 impl Device {
@@ -122,7 +130,6 @@ impl Device {
             decode: Decode::default(),
             interval: Duration::from_secs_f64(seconds.clamp(1e-3, 60.0)),
             ring: Some(ring),
-            _node: node,
         })
     }
 

@@ -113,6 +113,34 @@ pub(in crate::cli) struct Sinks {
     /// Write Prometheus metrics to a file every few seconds, for node_exporter's textfile collector
     #[arg(long, value_name = "FILE.prom")]
     pub(in crate::cli) metrics: Option<PathBuf>,
+    #[cfg(feature = "mqtt")]
+    #[command(flatten)]
+    pub(in crate::cli) mqtt: Mqtt,
+}
+
+/// An MQTT broker, and who we are there.
+#[cfg(feature = "mqtt")]
+#[derive(Debug, Args)]
+#[command(next_help_heading = "MQTT (Home Assistant finds the board by itself)")]
+pub(in crate::cli) struct Mqtt {
+    /// Broker: mqtt://[USER@]HOST[:PORT], or mqtts:// for TLS
+    #[arg(long, value_name = "ADDRESS")]
+    pub(in crate::cli) mqtt: Option<String>,
+    /// Name of the board in topics [default: edgeclip-HOSTNAME]
+    #[arg(long, value_name = "ID", requires = "mqtt")]
+    pub(in crate::cli) mqtt_id: Option<String>,
+    /// Name of the board for people [default: its ID]
+    #[arg(long, value_name = "NAME", requires = "mqtt")]
+    pub(in crate::cli) mqtt_name: Option<String>,
+    /// User at the broker
+    #[arg(long, value_name = "USER", requires = "mqtt")]
+    pub(in crate::cli) mqtt_user: Option<String>,
+    /// File that holds the password [env: EDGECLIP_MQTT_PASSWORD, the password itself]
+    #[arg(long, value_name = "FILE", requires = "mqtt")]
+    pub(in crate::cli) mqtt_password_file: Option<PathBuf>,
+    /// Authority that vouches for the broker, as PEM; makes the line TLS
+    #[arg(long, value_name = "FILE", requires = "mqtt")]
+    pub(in crate::cli) mqtt_ca: Option<PathBuf>,
 }
 
 fn parse_size(text: &str) -> Result<(u32, u32), String> {

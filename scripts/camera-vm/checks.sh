@@ -1,0 +1,88 @@
+# Runs inside the machine. One line a check; a check is a claim, a command, and what must stand in
+# its words: `check CLAIM PATTERN COMMAND…`, or `refuse` where the command must fail as well.
+
+passed=0 failed=0
+verdict() { # CLAIM STATUS
+  if [ "$2" = 0 ]; then passed=$((passed + 1)); echo "ok      $1"; return; fi
+  failed=$((failed + 1)); echo "FAILED  $1"; tail -8 /tmp/said | sed 's/^/  | /'
+}
+check() { # CLAIM PATTERN COMMAND...
+  claim=$1 pattern=$2; shift 2
+  timeout 60 "$@" >/tmp/said 2>&1 && grep -qE "$pattern" /tmp/said
+  verdict "$claim" $?
+}
+refuse() { # the same, of a command that must end with status 1
+  claim=$1 pattern=$2; shift 2
+  timeout 60 "$@" >/tmp/said 2>&1
+  [ $? = 1 ] && grep -qE "$pattern" /tmp/said
+  verdict "$claim" $?
+}
+said() { # CLAIM PATTERN: of what a program in the background has said in /tmp/said
+  grep -qE "$2" /tmp/said; verdict "$1" $?
+}
+control() { v4l2-ctl -d "$camera" -c "$1" || echo "control $1 failed"; }
+until_said() { # PATTERN: for at most 30 s
+  for _ in $(seq 60); do grep -qE "$1" /tmp/said && return 0; sleep 0.5; done; return 1
+}
+until_frames() { # WORD: for at most 30 s, until a frame comes after that line
+  for _ in $(seq 60); do sed "1,/^$1/d" /tmp/said | grep -q '^frame' && return 0; sleep 0.5; done; return 1
+}
+stop() { kill "$1" 2>/dev/null; wait "$1" 2>/dev/null; true; }
+
+# vivid numbers its nodes as it likes.
+node() { # PATTERN of `edgeclip cameras -v`
+  edgeclip cameras -v 2>/dev/null | awk -v p="$1" '/^\/dev/ {path=$1} $0 ~ p {print path; exit}'
+}
+[ -e /share/starter.ecmodel ] && export EDGECLIP_MODEL=/share/starter.ecmodel
+edgeclip cameras -v
+camera=$(node 'takes ') metadata=$(node 'metadata') planes=$(node 'multi-planar')
+echo "init: camera $camera, metadata $metadata, planes $planes"
+
+check "cameras lists the camera, its driver and its mode" "^$camera  vivid \(vivid, platform:" edgeclip cameras
+check "a mode just large enough for the model is taken" "takes +[A-Z0-9]+ 640x360, 30 frames a second|takes +[A-Z0-9]+ 320x240" edgeclip cameras
+check "metadata nodes show with -v alone" "metadata" edgeclip cameras -v
+check "cameras --json is JSON with mode and formats" '"path":"/dev/video.*"usable":true,"mode":\{"format":' edgeclip cameras --json
+
+for format in YUYV NV12 RGB3 GREY; do
+  check "frames come as $format" "^frame [0-9]+: [0-9]+x[0-9]+, .*mean level ([3-9][0-9]|1[0-9]{2})$" frames "$camera" 5 "$format"
+done
+refuse "a form that the camera lacks is refused with those it has" 'MJPG asked of a camera without it.*YUYV' frames "$camera" 1 MJPG
+refuse "a node of metadata names the camera" "metadata.*$camera" frames "$metadata" 1
+refuse "a camera of planes that lie apart is refused" "multi-planar" frames "$planes" 1
+refuse "a camera that is not there is answered with those that are" "no such device.*$camera" frames /dev/video99 1
+
+frames "$camera" 100000 >/tmp/holder 2>&1 & holder=$!
+sleep 2
+refuse "a busy camera names its holder" "busy, held by frames \(process $holder\)" frames "$camera" 1
+check "a busy camera is listed all the same" "takes " edgeclip cameras
+stop $holder
+refuse "another user is told of the group" "usermod -aG video" su nobody -c "/share/bin/frames $camera 1"
+check "another user sees why in the list" "usermod -aG video" su nobody -c "/share/bin/edgeclip cameras"
+
+frames "$camera" 100000 >/tmp/said 2>&1 & watcher=$!
+until_said '^frame'
+# A frame that a newer one has overtaken is given back unseen, so once may not be enough.
+for _ in 1 2 3 4 5 6 7 8; do control inject_v4l2_buf_flag_error=1; done
+until_said '^damaged'; said "a frame that is marked as damaged is skipped" '^damaged: '
+control percentage_of_dropped_buffers=100
+until_said '^silent'; said "a camera that falls silent does not block" '^silent'
+control percentage_of_dropped_buffers=0
+until_frames silent; verdict "frames come again after silence" $?
+control inject_fatal_streaming_error=1
+until_said '^lost'; said "a fatal streaming error is told" '^lost: .*(cable|refuses)'
+until_frames lost; verdict "frames come again after a fatal streaming error" $?
+stop $watcher
+
+frames "$camera" 100000 >/tmp/said 2>&1 & watcher=$!
+until_said '^frame'
+control disconnect=1
+until_said '^lost'; said "an unplugged camera is told" '^lost: .*gone'
+until_frames lost; verdict "frames come again after it is plugged in" $?
+kill -0 $watcher; verdict "the program has survived all of it" $?
+stop $watcher
+
+control inject_vidioc_streamon_error=1
+refuse "a camera that does not start says what to try" "refuses to start.*rpicam-vid" frames "$camera" 1
+check "and starts the next time" "^frame" frames "$camera" 1
+
+if [ $failed = 0 ]; then echo "passed: $passed checks"; else echo "failed: $failed of $((passed + failed)) checks"; fi
