@@ -169,7 +169,7 @@ pub(crate) struct Learn {
     /// The class, then its photos or folders of them (only photos with --background)
     #[arg(
         value_name = "CLASS PHOTO|FOLDER",
-        required_unless_present = "from",
+        required_unless_present_any = ["from", "background"],
         conflicts_with = "from"
     )]
     pub(crate) what: Vec<PathBuf>,
@@ -197,6 +197,9 @@ pub(crate) struct Learn {
     pub(crate) file: ClassifierFile,
     #[command(flatten)]
     pub(crate) decode: Decode,
+    #[cfg(feature = "camera")]
+    #[command(flatten)]
+    pub(crate) burst: super::watch::args::Burst,
 }
 
 #[derive(Debug, Args)]

@@ -13,7 +13,7 @@ use crate::bundle::Bundle;
 use crate::classifier::{Classifier, NewShot};
 use crate::encoder::{Encoder, Feature};
 use crate::error::Result;
-use crate::frame::{Decode, Photo};
+use crate::frame::{Decode, Frame, Photo};
 use crate::head::Settings as Learning;
 
 /// Longer side of the small pictures that `--keep-photos` keeps.
@@ -36,7 +36,7 @@ pub(super) fn run(global: &Global, args: &args::Learn, out: &mut Output) -> Resu
         // Wrong flags come to light before photos are looked for.
         args.head.over(&Learning::default())?;
     }
-    let lessons = lessons(args)?;
+    let mut lessons = lessons(args)?;
     let model = places::open_model(&settings)?;
     let path = places::classifier_path(&settings)?;
     let open = || saving::open_or_empty(&path, &model);
@@ -49,6 +49,33 @@ pub(super) fn run(global: &Global, args: &args::Learn, out: &mut Output) -> Resu
     }
     // What takes long, names and photos, is done once; teaching may have to be done again.
     let names = NewNames::of(&lessons, args, &first, (&model, &settings))?;
+    #[cfg(feature = "camera")]
+    let burst = match args.burst.camera {
+        Some(_) => Some(super::burst::take(args, &model, out.quiet)?),
+        None => None,
+    };
+    #[cfg(feature = "camera")]
+    if let (Some(burst), [lesson]) = (&burst, &mut lessons[..]) {
+        burst.say_flaws();
+        lesson.photos = burst.names();
+    }
+    #[cfg(feature = "camera")]
+    let seen = match &burst {
+        Some(burst) => {
+            let mut encoder = Encoder::open(&model, settings.threads.value)?;
+            let seen = burst.encode(&mut encoder, args)?;
+            let all = lessons.iter().flat_map(|l| {
+                let class = l.class.as_deref();
+                l.photos.iter().map(move |path| (class, path.as_path()))
+            });
+            let looked = all.zip(seen);
+            looked
+                .map(|((class, path), seen)| Looked { class, path, seen })
+                .collect()
+        }
+        None => see_all(&lessons, args, &model, &settings, out.quiet)?,
+    };
+    #[cfg(not(feature = "camera"))]
     let seen = see_all(&lessons, args, &model, &settings, out.quiet)?;
     let teach = |before: &Classifier| {
         let lesson = Teaching {
@@ -89,7 +116,9 @@ fn lessons(args: &args::Learn) -> Result<Vec<Lesson>, Stop> {
     let (class, named) = if args.background {
         (None, &args.what[..])
     } else {
-        let (first, rest) = args.what.split_first().expect("clap asks for one at least");
+        let Some((first, rest)) = args.what.split_first() else {
+            return Err(Stop::Usage("no class: edgeclip learn CLASS PHOTO…".into()));
+        };
         // As labels are kept: trimmed, with single spaces.
         let label = names::label(&first.to_string_lossy())?;
         (Some(label.name().to_owned()), rest)
@@ -98,6 +127,21 @@ fn lessons(args: &args::Learn) -> Result<Vec<Lesson>, Stop> {
         return Err(Stop::Usage(format!(
             "`{path}` is a file, not the name of a class: edgeclip learn CLASS PHOTO…"
         )));
+    }
+    #[cfg(feature = "camera")]
+    if args.burst.camera.is_some() {
+        if !named.is_empty() {
+            let words = "photos and --camera: one of them";
+            return Err(Stop::Usage(words.into()));
+        }
+        return Ok(vec![Lesson {
+            class,
+            photos: Vec::new(),
+        }]);
+    }
+    if named.is_empty() && class.is_none() {
+        let words = "no photos of the background: edgeclip learn --background PHOTO…";
+        return Err(Stop::Usage(words.into()));
     }
     if named.is_empty() {
         let class = class.unwrap_or_default();
@@ -119,10 +163,12 @@ fn learning(args: &args::Learn, before: &Learning) -> Result<Learning, Stop> {
 
 /// A photo and its views, encoded.
 pub(super) struct Seen {
-    source: [u8; 16],
-    taken_s: Option<u64>,
+    pub(super) source: [u8; 16],
+    /// One number for the frames of one burst.
+    pub(super) capture: Option<u32>,
+    pub(super) taken_s: Option<u64>,
     pub(super) features: Vec<Feature>,
-    thumbnail: Option<Vec<u8>>,
+    pub(super) thumbnail: Option<Vec<u8>>,
 }
 
 /// A photo with the class to learn it as, and what came of looking at it.
@@ -172,22 +218,29 @@ fn see(encoder: &mut Encoder, path: &Path, rules: &Decode, args: &args::Learn) -
         source,
         taken_s,
     } = rules.photo(path)?;
-    let mut encode = |view| match view {
-        0 => encoder.encode(&frame),
-        view => encoder.encode(&frame.view(view)),
-    };
-    let encode = |view| encode(view).map_err(|e| e.at(path));
-    let features = (0..args.views).map(encode).collect::<Result<_>>()?;
-    let thumbnail = args
-        .keep_photos
-        .then(|| frame.to_thumbnail(THUMBNAIL_PX))
-        .transpose()?;
+    let features = views(&frame, args.views, encoder).map_err(|e| e.at(path))?;
+    let thumbnail = thumbnail(&frame, args.keep_photos)?;
     Ok(Seen {
         source,
+        capture: None,
         taken_s,
         features,
         thumbnail,
     })
+}
+
+/// Features of the first `count` views of a frame.
+pub(super) fn views(frame: &Frame, count: u8, encoder: &mut Encoder) -> Result<Vec<Feature>> {
+    let encode = |view| match view {
+        0 => encoder.encode(frame),
+        view => encoder.encode(&frame.view(view)),
+    };
+    (0..count).map(encode).collect()
+}
+
+/// A small picture, where photos are kept.
+pub(super) fn thumbnail(frame: &Frame, keep: bool) -> Result<Option<Vec<u8>>> {
+    keep.then(|| frame.to_thumbnail(THUMBNAIL_PX)).transpose()
 }
 
 impl Seen {
@@ -197,7 +250,7 @@ impl Seen {
             feature: feature.clone(),
             source: self.source,
             view,
-            capture: None,
+            capture: self.capture,
             taken_s: self.taken_s,
             name: name.clone().into_owned(),
             thumbnail: self.thumbnail.clone().filter(|_| view == 0),

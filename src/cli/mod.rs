@@ -3,6 +3,8 @@
 mod args;
 mod audit;
 mod bench;
+#[cfg(feature = "camera")]
+mod burst;
 #[cfg(all(feature = "camera", target_os = "linux"))]
 mod cameras;
 mod classes;

@@ -36,6 +36,25 @@ pub(in crate::cli) struct Source {
     pub(in crate::cli) mirror: bool,
 }
 
+/// A burst to learn from.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Learning from a camera")]
+pub(in crate::cli) struct Burst {
+    #[arg(long, value_name = "SOURCE", num_args = 0..=1, default_missing_value = "0", conflicts_with = "from", help = "Photograph what to learn. ".to_owned() + SOURCE)]
+    pub(in crate::cli) camera: Option<String>,
+    /// Frames of the burst
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = value_parser!(u32).range(1..=100), requires = "camera")]
+    pub(in crate::cli) frames: u32,
+    /// Time from its first frame to its last: turn the thing meanwhile
+    #[arg(long, value_name = "SECONDS", default_value = "4", value_parser = parse_seconds, requires = "camera")]
+    pub(in crate::cli) over: Duration,
+    /// Seconds to count down before it
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = value_parser!(u8).range(0..=60), requires = "camera")]
+    pub(in crate::cli) countdown: u8,
+    #[command(flatten)]
+    pub(in crate::cli) source: Source,
+}
+
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Watch {
     #[arg(long, value_name = "SOURCE", default_value = "0", help = SOURCE)]
