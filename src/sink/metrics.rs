@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -82,7 +83,12 @@ fn put(path: &Path, text: &str) -> Result<()> {
     let mut beside = path.to_owned().into_os_string();
     beside.push(".new");
     let beside = PathBuf::from(beside);
-    let put = std::fs::write(&beside, text).and_then(|()| std::fs::rename(&beside, path));
+    // Made anew, never opened: in a folder that others write to it could be a link.
+    std::fs::remove_file(&beside).ok();
+    let put = File::create_new(&beside).and_then(|mut file| {
+        std::io::Write::write_all(&mut file, text.as_bytes())?;
+        std::fs::rename(&beside, path)
+    });
     put.map_err(|e| {
         std::fs::remove_file(&beside).ok();
         Error::making(path, "replace", e)
