@@ -28,11 +28,16 @@ unpacked() { # FOLDER PACKAGE...: downloads and unpacks what is not there
   done
 }
 
+newest_image() {
+  apt-cache depends linux-image-amd64 2>/dev/null | sed -n 's/.*Depends: \(linux-image-[0-9].*\)/\1/p' | head -1
+}
+
 # Debian's kernel with vivid, and v4l2-ctl, which turns vivid's faults on.
 kernel() {
   [ -e "$vm/vmlinuz" ] && return 0
   command -v apt-get >/dev/null || return 1
-  image=$(apt-cache depends linux-image-amd64 2>/dev/null | sed -n 's/.*Depends: \(linux-image-[0-9].*\)/\1/p' | head -1)
+  image=$(newest_image)
+  if [ -z "$image" ] && [ "$(id -u)" = 0 ]; then apt-get update -q >/dev/null 2>&1 && image=$(newest_image); fi
   [ -n "$image" ] || return 1
   unpacked "$vm/kernel" "$image" || return 1
   unpacked "$vm/user" v4l-utils libv4l-0 libv4lconvert0 libv4l2rds0 libjpeg62-turbo libudev1 libstdc++6 || return 1
