@@ -10,6 +10,8 @@ mod learn;
 mod recognise;
 mod settings;
 mod talk;
+#[cfg(all(feature = "camera", unix))]
+mod watch;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
