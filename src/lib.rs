@@ -11,7 +11,7 @@
 //!
 //! The modules stand in this order, and each uses only what stands before it: [`error`],
 //! [`store`], [`frame`], [`preprocess`], [`bundle`], [`encoder`], [`text`], `import`, `hub`,
-//! [`head`], [`classifier`], `eval`, `cli`.
+//! [`head`], [`classifier`], `eval`, `camera`, `live`, `sink`, `cli`.
 
 pub mod bundle;
 #[cfg(feature = "camera")]

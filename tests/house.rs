@@ -43,7 +43,7 @@ const RESERVED: [(&str, &[&str]); 22] = [
     ("sha1", &["hub"]),
     ("rustix", &["hub", "camera"]),
     ("v4l", &["camera"]),
-    ("shlex", &["camera"]),
+    ("shlex", &["camera", "cli"]),
     ("yuv", &["camera"]),
     ("signal_hook", &["cli"]),
     ("rustls", &["sink"]),

@@ -8,7 +8,7 @@ verdict() { # CLAIM STATUS
 }
 check() { # CLAIM PATTERN COMMAND...
   claim=$1 pattern=$2; shift 2
-  timeout 60 "$@" >/tmp/said 2>&1 && grep -qE "$pattern" /tmp/said
+  timeout ${patient:-60} "$@" >/tmp/said 2>&1 && grep -qE "$pattern" /tmp/said
   verdict "$claim" $?
 }
 refuse() { # the same, of a command that must end with status 1
@@ -94,5 +94,24 @@ stop $watcher
 control inject_vidioc_streamon_error=1
 refuse "a camera that does not start says what to try" "refuses to start.*rpicam-vid" frames "$camera" 1
 check "and starts the next time" "^frame" frames "$camera" 1
+
+# The whole way: a watch that answers, a class learned from the camera, faults that are states.
+export XDG_RUNTIME_DIR=/tmp/run HOME=/tmp
+control horizontal_movement=0
+# Seconds a frame, where each instruction of the encoder is emulated.
+patient=300 check "watch answers 30 frames of the camera" "30 frames answered" edgeclip watch --camera "$camera" --labels "test card, cat" --frames 30
+check "a class is learned from the camera" "learned [0-9]+ photos of .test card." edgeclip learn "test card" --camera "$camera" --frames 4 --over 2 --countdown 0
+edgeclip watch --camera "$camera" --json >/tmp/said 2>/tmp/errors & watcher=$!
+until_said '"label":"test card"'; said "watch sees the class that was learned" '"event":"start".*"label":"test card"'
+check "a camera that a watch owns is lent to learn" "of .other card." edgeclip learn "other card" --camera "$camera" --frames 2 --over 1 --countdown 0
+edgeclip undo >/dev/null 2>&1
+: >/tmp/said
+control disconnect=1
+until_said '"state":"fault"'; said "an unplugged camera is a state with its reason" '"state":"fault".*"reason":"'
+until_said '"event":"end".*"state":"fault"'; said "and ends by itself when it is plugged in" '"event":"end".*"state":"fault"'
+: >/tmp/said
+control inject_fatal_streaming_error=1
+until_said '"event":"end".*"state":"fault"'; said "so does a fatal streaming error" '"event":"end".*"state":"fault"'
+stop $watcher
 
 if [ $failed = 0 ]; then echo "passed: $passed checks"; else echo "failed: $failed of $((passed + failed)) checks"; fi

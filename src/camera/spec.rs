@@ -91,9 +91,12 @@ impl Spec {
     /// It is not there, busy, not permitted, or cannot run as wished; the words say what to do.
     pub fn open(&self, wish: &Wish) -> Result<Box<dyn Source>> {
         Ok(match self {
+            #[cfg(target_os = "linux")]
+            Self::Device(path) => Box::new(super::v4l::Device::open(path, wish)?),
+            #[cfg(not(target_os = "linux"))]
             Self::Device(path) => {
                 return Err(
-                    Error::invalid(WHAT, "a build without V4L2", "another source").at(path),
+                    Error::invalid(WHAT, "a system without V4L2", "another source").at(path),
                 );
             }
             Self::Pictures(path) => Box::new(Pictures::once(path, wish)?),

@@ -95,6 +95,11 @@ pub(super) fn run(global: &Global, args: &args::Learn, out: &mut Output) -> Resu
         path: &path,
     };
     told.show(out)?;
+    // Of a burst some frames are always worse than others.
+    #[cfg(feature = "camera")]
+    if burst.is_some() {
+        return Ok(Done::Whole);
+    }
     Ok(if taught.skipped.is_empty() {
         Done::Whole
     } else {

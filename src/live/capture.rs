@@ -79,6 +79,8 @@ pub struct Capture {
 #[derive(Debug)]
 struct Shared {
     newest: Newest<Arrival>,
+    /// The newest fault: a frame that comes after it must not hide it.
+    fault: Newest<Arc<str>>,
     spare: Mutex<Vec<Vec<u8>>>,
     stop: AtomicBool,
     counters: Arc<Counters>,
@@ -99,6 +101,7 @@ impl Capture {
         }
         let shared = Arc::new(Shared {
             newest: Newest::default(),
+            fault: Newest::default(),
             spare: Mutex::default(),
             stop: AtomicBool::new(false),
             counters,
@@ -121,7 +124,15 @@ impl Capture {
     /// The newest arrival, waiting at most `patience` for one.
     #[must_use]
     pub fn next(&self, patience: Duration) -> Option<Arrival> {
-        self.shared.newest.take(patience)
+        let fault = || self.shared.fault.take(Duration::ZERO);
+        if let Some(words) = fault() {
+            return Some(Arrival::Fault(words));
+        }
+        let arrival = self.shared.newest.take(patience);
+        if matches!(arrival, Some(Arrival::Fault(_))) {
+            fault();
+        }
+        arrival
     }
 
     /// Gives back a frame that is done with, so that its memory serves again.
@@ -247,7 +258,9 @@ impl Keeper {
         Counters::count(&self.shared.counters.faults);
         let tell = |words: &str| {
             log::warn!("camera: {words}");
-            self.shared.put(Arrival::Fault(words.into()));
+            let words: Arc<str> = words.into();
+            self.shared.fault.put(Arc::clone(&words));
+            self.shared.put(Arrival::Fault(words));
         };
         tell(words);
         let mut told = words.to_owned();
