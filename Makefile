@@ -40,6 +40,7 @@ demo: build ## classify the photos of examples/photos by name, offline
 test: setup venv ## all quick tests
 	$(CARGO) test --release
 	$(CARGO) test --release --doc
+	@sh scripts/setup.sh broker
 	$(CARGO) test --release --features mqtt,pull --test hub --test mqtt
 
 test-models: build ## import models of CLIP's shape in every form that exporters write, beside ONNX Runtime and numpy (MODELS=--full: true sizes)

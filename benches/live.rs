@@ -54,7 +54,7 @@ fn main() {
     let (mut judged, mut steady) = (Judged::default(), Steady::new(Rules::default()));
     println!("milliseconds of a 640×480 frame on one core, median of {FRAMES}");
     let mut whole = 0.0;
-    let mut row = |what: &str, ms: f64| println!("{what:32} {ms:8.3}");
+    let row = |what: &str, ms: f64| println!("{what:32} {ms:8.3}");
     for format in [Format::Yuyv, Format::Nv12, Format::Grey, Format::Rgb3] {
         let mut layout = Layout {
             format,

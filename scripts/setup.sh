@@ -1,5 +1,6 @@
 #!/bin/sh
 # setup.sh build             a C compiler, libclang (it reads the kernel's camera headers) and Rust
+# setup.sh broker            an MQTT broker, which tests talk to
 # setup.sh venv DIR FILE     a Python environment in DIR with the packages of FILE
 # Installs what is missing where it may (Debian, as root); elsewhere it says what to install.
 set -eu
@@ -34,6 +35,10 @@ venv)
   fi
   say "installing the references that tests compare with into $dir: $(grep -v "^#" "$requirements" | tr "\n" " ")"
   "$dir/bin/pip" install -q --disable-pip-version-check -r "$requirements"
+  ;;
+broker)
+  # Where it cannot be installed, the tests that need it say so and pass.
+  command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ] || ( install mosquitto mosquitto-clients ) || true
   ;;
 *) say "unknown part $1"; exit 2 ;;
 esac

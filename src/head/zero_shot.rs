@@ -40,12 +40,8 @@ pub fn zero_shot(
 ) {
     scores.clear();
     let f = ndarray::aview1(feature.values());
-    scores.extend(
-        weights
-            .dot(&f)
-            .iter()
-            .map(|cosine| score.scale * cosine + score.bias),
-    );
+    let cosines = weights.rows().into_iter().map(|row| row.dot(&f));
+    scores.extend(cosines.map(|cosine| score.scale * cosine + score.bias));
 }
 
 #[cfg(test)]
