@@ -66,7 +66,7 @@ heads: build venv ## every head on features of real CLIP beside the reference ta
 lint: setup ## format, clippy, rustdoc without warnings, smallest build, licences of dependencies
 	$(CARGO) fmt --check
 	$(CARGO) clippy --release --all-targets -- -D warnings
-	$(CARGO) clippy --release --features pull --all-targets -- -D warnings
+	$(CARGO) clippy --release --features mqtt,pull --all-targets -- -D warnings
 	$(CARGO) clippy --release --no-default-features --lib -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps
 	@sh scripts/deny.sh $(DENY_VERSION)
