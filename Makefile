@@ -12,7 +12,7 @@ export EDGECLIP_PYTHON ?= $(abspath $(PYTHON))
 PROGRAM := target/release/edgeclip
 DENY_VERSION := 0.20.2
 
-.PHONY: test-camera test-models help setup venv tokens build demo test bench heads lint doc text starter accuracy clean
+.PHONY: soak test-camera test-models help setup venv tokens build demo test bench heads lint doc text starter accuracy clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -42,6 +42,9 @@ test: setup venv ## all quick tests
 	$(CARGO) test --release --doc
 	@sh scripts/setup.sh broker
 	$(CARGO) test --release --features mqtt,pull --test hub --test mqtt
+
+soak: setup ## a million frames through the live loop, with reloads and bad sinks: memory must not grow
+	$(CARGO) test --release --test soak -- --include-ignored --nocapture --test-threads 1
 
 test-models: build ## import models of CLIP's shape in every form that exporters write, beside ONNX Runtime and numpy (MODELS=--full: true sizes)
 	@sh scripts/setup.sh venv target/models-venv tests/models/requirements.txt
