@@ -74,6 +74,13 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        // Asked first, so that it ends the program that it watches too.
+        let pid = self.child.id().to_string();
+        Command::new("kill").args(["-TERM", &pid]).status().ok();
+        let until = Instant::now() + Duration::from_secs(5);
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(20));
+        }
         self.child.kill().ok();
         self.child.wait().ok();
     }
