@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use sha2::{Digest, Sha256};
 
 use super::args;
-use super::learn::Seen;
+use super::learn::{Lesson, Seen};
 use super::output::count;
 use super::{Stop, watch};
 use crate::bundle::Bundle;
@@ -143,10 +143,18 @@ fn own(
 }
 
 impl Burst {
-    /// What stands for each frame where photos have a path.
-    pub(super) fn names(&self) -> Vec<PathBuf> {
+    /// The lesson with its frames in the place of photos; says which of them are not learned from.
+    pub(super) fn lessons(&self, mut lessons: Vec<Lesson>) -> Vec<Lesson> {
+        for (i, flaw) in self.flaws.iter().enumerate() {
+            if let Some(flaw) = flaw {
+                log::warn!("frame {}: {}", i + 1, flaw.words());
+            }
+        }
         let name = |i| PathBuf::from(format!("frame {i}"));
-        (1..=self.frames.len()).map(name).collect()
+        if let [lesson] = &mut lessons[..] {
+            lesson.photos = (1..=self.frames.len()).map(name).collect();
+        }
+        lessons
     }
 
     /// Each frame encoded, or the words on why it is not learned from.
@@ -189,13 +197,5 @@ impl Burst {
             features,
             thumbnail: super::learn::thumbnail(frame, args.keep_photos)?,
         })
-    }
-
-    /// Says which frames are not learned from.
-    pub(super) fn say_flaws(&self) {
-        let flaws = self.flaws.iter().enumerate();
-        for (i, flaw) in flaws.filter_map(|(i, f)| Some((i, (*f)?))) {
-            log::warn!("frame {}: {}", i + 1, flaw.words());
-        }
     }
 }

@@ -36,7 +36,7 @@ pub(super) fn run(global: &Global, args: &args::Learn, out: &mut Output) -> Resu
         // Wrong flags come to light before photos are looked for.
         args.head.over(&Learning::default())?;
     }
-    let mut lessons = lessons(args)?;
+    let lessons = lessons(args)?;
     let model = places::open_model(&settings)?;
     let path = places::classifier_path(&settings)?;
     let open = || saving::open_or_empty(&path, &model);
@@ -55,10 +55,10 @@ pub(super) fn run(global: &Global, args: &args::Learn, out: &mut Output) -> Resu
         None => None,
     };
     #[cfg(feature = "camera")]
-    if let (Some(burst), [lesson]) = (&burst, &mut lessons[..]) {
-        burst.say_flaws();
-        lesson.photos = burst.names();
-    }
+    let lessons = match &burst {
+        Some(burst) => burst.lessons(lessons),
+        None => lessons,
+    };
     #[cfg(feature = "camera")]
     let seen = match &burst {
         Some(burst) => {

@@ -319,3 +319,41 @@ fn flickering_answers_are_one_event() {
     assert_eq!(starts.len(), 1, "{starts:?}");
     assert_eq!(starts[0]["label"], "old coin");
 }
+
+#[test]
+fn a_service_manager_hears_of_readiness_frames_and_the_end() {
+    let bench = taught();
+    let socket = bench.path("notify");
+    let manager = std::os::unix::net::UnixDatagram::bind(&socket).unwrap();
+    manager
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    let coins = format!("replay:{}", repository("examples/lesson/rest/old_coin"));
+    let mut command = bench.program();
+    command.args(["watch", "--json", "--camera", &coins, "--fps", "20"]);
+    command.env("NOTIFY_SOCKET", &socket);
+    command.env("WATCHDOG_USEC", "600000");
+    let mut child = command
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let hear = |word: &str| {
+        let mut message = [0; 256];
+        for _ in 0..50 {
+            let length = manager.recv(&mut message).unwrap();
+            let text = String::from_utf8_lossy(&message[..length]);
+            if text.contains(word) {
+                return;
+            }
+        }
+        panic!("never heard of {word}");
+    };
+    hear("READY=1");
+    hear("WATCHDOG=1");
+    hear("WATCHDOG=1");
+    let pid = child.id().to_string();
+    Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+    hear("STOPPING=1");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
