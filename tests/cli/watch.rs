@@ -1,11 +1,12 @@
 //! Live: what a camera shows, steadily told, through faults, reloads and signals.
 
 use std::io::{BufRead, BufReader};
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use edgeclip::Frame;
+use edgeclip::frame::Decode;
 use serde_json::Value;
 
 use super::{Bench, repository};
@@ -74,6 +75,9 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            return;
+        }
         // Asked first, so that it ends the program that it watches too.
         let pid = self.child.id().to_string();
         Command::new("kill").args(["-TERM", &pid]).status().ok();
@@ -281,6 +285,26 @@ fn cameras_that_are_none_are_told_before_the_watch_begins() {
     assert!(run.err.contains("640×480"), "{}", run.err);
 }
 
+/// `percent` of one photo over another, cut out at an offset in pixels.
+fn mixed(a: &Frame, b: &Frame, percent: usize, (x, y): (usize, usize)) -> Frame {
+    let (width, height) = (
+        a.width().min(b.width()) - 16,
+        a.height().min(b.height()) - 16,
+    );
+    let mut bytes = Vec::new();
+    for row in 0..height {
+        let of = |frame: &Frame| {
+            let row = frame.row(row + y as u32);
+            row[x * 3..(x + width as usize) * 3].to_vec()
+        };
+        let pairs = of(a).into_iter().zip(of(b));
+        bytes.extend(pairs.map(|(a, b)| {
+            ((usize::from(a) * percent + usize::from(b) * (100 - percent)) / 100) as u8
+        }));
+    }
+    Frame::from_rgb(width, height, bytes).unwrap()
+}
+
 /// Real photos mixed and shaken: raw answers flicker, the state does not.
 #[test]
 fn flickering_answers_are_one_event() {
@@ -295,17 +319,20 @@ fn flickering_answers_are_one_event() {
             .map(|e| e.unwrap().path())
             .collect();
         paths.sort();
-        paths
+        let load = |p: &std::path::PathBuf| Decode::default().load(p).unwrap();
+        paths.iter().map(load).collect::<Vec<Frame>>()
     };
     let (coins, lawns) = (photos("old_coin"), photos("lawn"));
-    // Two frames of every seven show what is beside.
+    // Two frames of every seven show mostly what lies beside, and all are shaken.
     for i in 0..70 {
-        let from: &Path = match i % 7 {
-            2 | 5 => &lawns[i % lawns.len()],
-            _ => &coins[i % coins.len()],
-        };
-        let name = format!("{i:03}.jpg");
-        std::fs::copy(from, folder.join(name)).unwrap();
+        let coin = if [2, 5].contains(&(i % 7)) { 8 } else { 90 };
+        let mixed = mixed(
+            &coins[i / 24],
+            &lawns[i / 24],
+            coin,
+            (i * 5 % 9, i * 7 % 11),
+        );
+        std::fs::write(folder.join(format!("{i:03}.png")), mixed.to_png().unwrap()).unwrap();
     }
     let folder = folder.display().to_string();
     let args = ["watch", "--camera", &folder, "--fps", "10", "--json"];
