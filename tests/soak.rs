@@ -118,7 +118,7 @@ fn held() -> (f64, usize) {
 }
 
 fn colour(i: u64) -> Frame {
-    let level = |shift: u64| ((i * 37 >> shift) % 256) as u8;
+    let level = |shift: u64| (((i * 37) >> shift) % 256) as u8;
     let pixel = [level(0), level(3), level(6)];
     Frame::from_rgb(32, 24, pixel.repeat(32 * 24)).unwrap()
 }
