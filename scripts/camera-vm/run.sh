@@ -22,7 +22,7 @@ share "$program" "$example" "$model"
 
 log=$vm/log
 say "starting the machine; its words go to $log"
-timeout "${CAMERA_VM_TIMEOUT:-280}" qemu-system-x86_64 -accel tcg -cpu max -m 1024 -smp 2 \
+timeout "${CAMERA_VM_TIMEOUT:-480}" qemu-system-x86_64 -accel tcg -cpu max -m 1024 -smp 2 \
   -display none -monitor none -serial stdio -no-reboot -nic none \
   -kernel "$vm/vmlinuz" -initrd "$vm/initrd.gz" -append "console=ttyS0 quiet panic=-1" \
   -virtfs "local,path=$vm/share,mount_tag=share,security_model=none,readonly=on,multidevs=remap" \
