@@ -26,9 +26,10 @@ impl Service {
     pub(super) fn start() -> Result<Self, Stop> {
         let (stop, reload) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
         let flag = signal_hook::flag::register;
+        // Registered first, so that it acts on the second Ctrl-C, when the flag is set. Of SIGTERM service
+        // managers and `timeout` send more than one.
+        signal_hook::flag::register_conditional_shutdown(SIGINT, 1, Arc::clone(&stop))?;
         for signal in [SIGTERM, SIGINT] {
-            // Registered first, so that it acts on the second signal, when the flag is set.
-            signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop))?;
             flag(signal, Arc::clone(&stop))?;
         }
         flag(SIGHUP, Arc::clone(&reload))?;
