@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use super::group;
 use super::mjpeg::Splitter;
 use super::newest::Jpegs;
 use super::{Captured, Fault, Source};
@@ -108,25 +109,12 @@ impl Drop for Exec {
         };
         // Once waited for, its number may be another's.
         if let Ok(None) = child.try_wait() {
-            kill_group(child.id());
-            child.kill().ok();
+            group::kill(&mut child);
         }
         if wait(&mut child, FAREWELL).is_none() {
             // A driver may hold it for long; somebody must still take its end.
             thread::spawn(move || child.wait());
         }
-    }
-}
-
-/// Ends a program's whole group. The standard library ends single processes only; where there is
-/// no `kill`, its helpers end when they next write.
-fn kill_group(leader: u32) {
-    let group = format!("-{leader}");
-    let mut kill = Command::new("kill");
-    kill.args(["-KILL", "--", &group]).stdin(Stdio::null());
-    kill.stdout(Stdio::null()).stderr(Stdio::null());
-    if let Err(e) = kill.status() {
-        log::debug!("kill: {e}");
     }
 }
 

@@ -9,6 +9,7 @@ pub mod convert;
 #[cfg(target_os = "linux")]
 pub mod devices;
 mod exec;
+pub(crate) mod group;
 mod http;
 mod listing;
 mod mjpeg;

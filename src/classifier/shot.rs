@@ -112,12 +112,9 @@ impl NewShot {
             .values()
             .iter()
             .for_each(|v| digest.update(v.to_le_bytes()));
-        let digest = digest.finalize();
-        let mut source = [0; 16];
-        source.copy_from_slice(&digest[..16]);
         Self {
             feature,
-            source,
+            source: crate::store::half(digest),
             view: 0,
             capture: None,
             taken_s: None,

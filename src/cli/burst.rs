@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::frame::Frame;
 use crate::live::lend;
 use crate::live::{Flaw, Looks, View, judge};
+use crate::store;
 
 /// Frames that a camera gives before its exposure has settled.
 const SETTLING: Duration = Duration::from_millis(700);
@@ -187,11 +188,9 @@ impl Burst {
     fn see(&self, frame: &Frame, encoder: &mut Encoder, args: &args::Learn) -> Result<Seen> {
         let mut digest = Sha256::new();
         frame.rows().for_each(|row| digest.update(row));
-        let mut source = [0; 16];
-        source.copy_from_slice(&digest.finalize()[..16]);
         let features = super::learn::views(frame, args.views, encoder)?;
         Ok(Seen {
-            source,
+            source: store::half(digest),
             capture: Some(self.capture),
             taken_s: Some(self.taken_s),
             features,

@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use super::sniff::{self, Kind};
 use super::{Frame, PIXEL_BYTES, blend, check_sides, jpeg, taken};
 use crate::error::{Error, Result};
+use crate::store;
 
 /// What [`Decode::max_pixels`] bounds, in errors.
 pub(crate) const PIXELS: &str = "pixels of one picture";
@@ -76,11 +77,9 @@ impl Decode {
     pub fn photo(&self, path: &Path) -> Result<Photo> {
         let bytes = self.read(path)?;
         let (frame, exif) = self.decode_with_exif(&bytes).map_err(|e| e.at(path))?;
-        let mut source = [0; 16];
-        source.copy_from_slice(&Sha256::digest(&bytes)[..16]);
         Ok(Photo {
             frame,
-            source,
+            source: store::half(Sha256::new_with_prefix(&bytes)),
             taken_s: exif.and_then(taken::taken_s),
         })
     }

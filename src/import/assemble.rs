@@ -1,5 +1,6 @@
 //! From the files of a model to a bundle.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use super::folder::Files;
@@ -154,9 +155,9 @@ fn quantize(
     };
     // A range fixed by few photos cuts what the next one shows, and the same few would judge it good.
     let enough = options.calibrate.len() >= LEAST_CALIBRATION;
-    let mut frames = options.calibrate.clone();
+    let mut frames = Cow::from(&options.calibrate);
     if !enough {
-        frames.extend(quantize::test_patterns(PATTERNS)?);
+        frames.to_mut().extend(quantize::test_patterns(PATTERNS)?);
         if !options.calibrate.is_empty() {
             notes.push(format!(
                 "photos to calibrate by: {}, too few to fix ranges, so made-up pictures judge too; {LEAST_CALIBRATION} or more, of what the camera will see, do better",

@@ -15,7 +15,7 @@ use tract_onnx::prelude::*;
 
 use crate::bundle::Bundle;
 use crate::encoder::onnx::fake_quantize::{DOMAIN, Range};
-use crate::encoder::onnx::proto::{declared, int, producers};
+use crate::encoder::onnx::proto::{declared, int, integer_of, producers};
 use crate::encoder::onnx::tensor::{F16, F32, I8, float_tensor, floats};
 use crate::encoder::onnx::{Fed, Length, Onnx, widen};
 use crate::encoder::{Encoder, likeness};
@@ -182,12 +182,7 @@ pub fn products(bundle: &Bundle) -> Result<(usize, Vec<String>)> {
 
 /// Where the output channels of a product's weight are; none for other nodes.
 fn weight_axis(node: &NodeProto) -> Option<usize> {
-    let int = |name: &str| {
-        node.attribute
-            .iter()
-            .find(|a| a.name == name)
-            .map_or(0, |a| a.i)
-    };
+    let int = |name: &str| integer_of(node, name).unwrap_or(0);
     match node.op_type.as_str() {
         _ if node.input.len() < 2 => None,
         "MatMul" => Some(1),

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::json::{Line, label, moment, reason, share};
 use super::{News, Refused, Sink};
+use crate::camera::group;
 use crate::error::{Error, Result};
 use crate::live::Event;
 
@@ -149,25 +150,13 @@ fn wait(child: &mut Child, limit: Duration) -> std::io::Result<Option<ExitStatus
         }
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            kill_group(child);
+            group::kill(child);
             child.wait()?;
             return Ok(None);
         }
         std::thread::sleep(pause.min(left));
         pause = (pause * 2).min(Duration::from_millis(50));
     }
-}
-
-fn kill_group(child: &mut Child) {
-    // The system's own `kill`: its call takes unsafe code or another crate. The number is ours.
-    #[cfg(unix)]
-    Process::new("/bin/sh")
-        .args(["-c", "kill -KILL \"-$0\"", &child.id().to_string()])
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .ok();
-    child.kill().ok();
 }
 
 #[cfg(test)]

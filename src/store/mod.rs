@@ -32,6 +32,12 @@ pub use layout::{ALIGNMENT, FORMAT_VERSION, Kind, NAME_LIMIT, SECTION_LIMIT, Sta
 pub use save::{Saver, replace, replace_with};
 pub use values::{POSTCARD_LIMIT, decode_postcard, encode_postcard};
 
+/// The first half of a SHA-256: enough to tell pictures apart, which nobody forges.
+pub(crate) fn half(digest: sha2::Sha256) -> [u8; 16] {
+    let digest: [u8; 32] = sha2::Digest::finalize(digest).into();
+    std::array::from_fn(|i| digest[i])
+}
+
 /// Bytes as hex, as hashes are shown.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
 
-use super::proto::read_names;
+use super::proto::{integer_of, read_names};
 use super::tensor::{I8, U8, float_tensor, floats, integers, scalar};
 use crate::error::{Error, Result};
 
@@ -100,11 +100,7 @@ impl Grid {
             let found = format!("{} scales and {} zero points", scale.len(), zero.len());
             return Err(Error::invalid("DequantizeLinear", found, "as many of both"));
         }
-        let axis = node
-            .attribute
-            .iter()
-            .find(|a| a.name == "axis")
-            .map_or(1, |a| a.i);
+        let axis = integer_of(node, "axis").unwrap_or(1);
         Ok(Self { scale, zero, axis })
     }
 

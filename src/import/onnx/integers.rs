@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 
 use crate::encoder::onnx::fake_quantize::Range;
-use crate::encoder::onnx::proto::{int, producers};
+use crate::encoder::onnx::proto::{int, integer_of, producers};
 use crate::encoder::onnx::tensor::{F32, I8, U8, floats, integers, is_integer};
 use crate::error::Result;
 
@@ -53,11 +53,7 @@ fn fold_quantized_constants(graph: &mut GraphProto) -> Result<()> {
         };
         let zero = get(2).map_or(Ok(vec![0]), |z| integers(z))?;
         let scale = floats(scale)?;
-        let axis = node
-            .attribute
-            .iter()
-            .find(|a| a.name == "axis")
-            .map_or(1, |a| a.i);
+        let axis = integer_of(node, "axis").unwrap_or(1);
         let rank = weight.dims.len() as i64;
         let axis = usize::try_from(if axis < 0 { axis + rank } else { axis }).unwrap_or(0);
         let inner: i64 = weight.dims.get(axis + 1..).unwrap_or(&[]).iter().product();
