@@ -85,7 +85,7 @@ fn a_frame_asks_for_no_memory_but_the_encoders() {
     };
     let counters = Arc::<Counters>::default();
     let mut watch = Watch::new(encoder.fork().unwrap(), classifier, options, counters);
-    let sinks: Vec<Box<dyn Sink>> = vec![Box::new(Lines::new(Nowhere, Detail::Frames))];
+    let sinks: Vec<Box<dyn Sink>> = vec![Box::new(Lines::new("json", Nowhere, Detail::Frames))];
     let outlets = Outlets::start(sinks).unwrap();
     let mut captured = Captured {
         frame,

@@ -153,7 +153,7 @@ impl Soak {
         let fork = encoder.fork().unwrap();
         let watch = Watch::new(fork, Arc::new(classifier), Looks::default(), counters);
         let sinks: Vec<Box<dyn Sink>> = vec![
-            Box::new(Lines::new(Nowhere, Detail::Frames)),
+            Box::new(Lines::new("json", Nowhere, Detail::Frames)),
             Box::new(Bad::Failing),
             Box::new(Bad::Slow),
             Box::new(Bad::Panicking(0)),

@@ -8,8 +8,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::group;
+use super::jpegs::Jpegs;
 use super::mjpeg::Splitter;
-use super::newest::Jpegs;
 use super::{Captured, Fault, Source};
 use crate::error::{Error, Result};
 

@@ -26,8 +26,8 @@ pub(super) fn pictures(path: &Path) -> Result<Vec<PathBuf>> {
     } else if path.is_file() {
         return Ok(vec![path.to_owned()]);
     } else {
-        let missing = std::io::ErrorKind::NotFound.into();
-        return Err(Error::io(path, "open", missing));
+        let expected = "a folder of pictures, a picture, or a pattern (`shots/*.jpg`)";
+        return Err(Error::invalid("pictures", "no such file or folder", expected).at(path));
     };
     found.retain(|p| is_picture(p) && p.is_file());
     found.sort();
@@ -238,7 +238,7 @@ mod tests {
         assert!(words("").contains("folder: found no picture"));
         assert!(words("*.jpg").contains("pattern: found no picture"));
         assert!(words("none/*.jpg").contains("pattern: found no picture"));
-        assert!(words("none").contains("cannot open"));
+        assert!(words("none").contains("no such file"));
     }
 
     #[test]

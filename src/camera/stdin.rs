@@ -3,8 +3,8 @@
 use std::thread;
 use std::time::Duration;
 
+use super::jpegs::Jpegs;
 use super::mjpeg::Splitter;
-use super::newest::Jpegs;
 use super::{Captured, Fault, Source};
 use crate::error::{Error, Result};
 

@@ -1,6 +1,7 @@
 //! `learn --camera`: a countdown, a burst of frames, and which of them are worth learning from.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use sha2::{Digest, Sha256};
@@ -10,12 +11,12 @@ use super::learn::{Lesson, Seen};
 use super::output::count;
 use super::{Stop, watch};
 use crate::bundle::Bundle;
-use crate::camera::{Fault, Spec};
+use crate::camera::{Spec, Wish};
 use crate::encoder::Encoder;
 use crate::error::{Error, Result};
 use crate::frame::Frame;
 use crate::live::lend;
-use crate::live::{Flaw, Looks, View, judge};
+use crate::live::{Arrival, Capture, Flaw, Looks, Patience, Plan, View, judge};
 use crate::store;
 
 /// Frames that a camera gives before its exposure has settled.
@@ -38,8 +39,8 @@ pub(super) fn take(args: &args::Learn, model: &Bundle, quiet: bool) -> Result<Bu
     let spec = watch::spec(camera)?;
     let frames = args.burst.frames;
     let every = args.burst.over / frames.max(2).saturating_sub(1);
-    count_down(args.burst.countdown, quiet);
     let view = watch::view(&args.burst.source);
+    let wish = watch::wish(&args.burst.source, &spec, model)?;
     let mut taken = Vec::new();
     let mut keep = |frame: Frame| {
         if !quiet {
@@ -47,10 +48,12 @@ pub(super) fn take(args: &args::Learn, model: &Bundle, quiet: bool) -> Result<Bu
         }
         taken.push(frame);
     };
-    if !borrowed(&spec, frames, every, &mut keep)? {
-        let wish = watch::wish(&args.burst.source, model)?;
-        own(&spec, &wish, frames, every, &mut keep)?;
+    let mut camera = Camera::of(spec, wish)?;
+    if !quiet && matches!(camera, Camera::Lent(..)) {
+        eprintln!("frames come from the `edgeclip watch` that owns the camera");
     }
+    count_down(args.burst.countdown, quiet);
+    camera.take(frames, every, &mut keep)?;
     if !quiet {
         eprintln!();
     }
@@ -85,59 +88,88 @@ fn count_down(from: u8, quiet: bool) {
     }
 }
 
-/// Frames of a `watch` that owns the camera; `false` where none does.
-fn borrowed(
-    spec: &Spec,
-    frames: u32,
-    every: Duration,
-    keep: &mut dyn FnMut(Frame),
-) -> Result<bool> {
-    for folder in watch::sockets() {
-        let place = lend::place(&folder, spec);
-        if lend::borrow(&place, frames, every, keep)?.is_some() {
-            log::info!("frames of the `edgeclip watch` that owns the camera");
-            return Ok(true);
-        }
-    }
-    Ok(false)
+/// Where a burst comes from. It is found before the countdown, in which a camera's exposure settles.
+enum Camera {
+    /// The `watch` that owns the camera and listens there.
+    Lent(PathBuf),
+    /// A camera that nobody else owns, and until when it settles.
+    Own(Capture, Instant),
 }
 
-/// Frames of a camera that nobody else owns.
+impl Camera {
+    fn of(spec: Spec, wish: Wish) -> Result<Self> {
+        let folders = watch::sockets().into_iter();
+        let mut places = folders.map(|folder| lend::place(&folder, &spec));
+        if let Some(place) = places.find(|place| lend::is_lent(place)) {
+            return Ok(Self::Lent(place));
+        }
+        let mut settled = Instant::now();
+        if spec.is_live() {
+            settled += SETTLING;
+        }
+        let plan = Plan {
+            spec,
+            wish,
+            patience: Patience {
+                silence: PATIENCE,
+                frozen: None,
+                ..Patience::default()
+            },
+            keep_trying: false,
+        };
+        Ok(Self::Own(Capture::start(plan, Arc::default())?, settled))
+    }
+
+    /// Takes `frames` frames, `every` so long; fewer where the source ends.
+    fn take(&mut self, frames: u32, every: Duration, keep: &mut dyn FnMut(Frame)) -> Result<()> {
+        match self {
+            Self::Lent(place) => match lend::borrow(place, frames, every, keep)? {
+                Some(()) => Ok(()),
+                None => {
+                    let expected = "one that goes on: try again, the camera is free now";
+                    Err(Error::invalid("watch", "its end", expected))
+                }
+            },
+            Self::Own(capture, settled) => own(capture, *settled, frames, every, keep),
+        }
+    }
+}
+
 fn own(
-    spec: &Spec,
-    wish: &crate::camera::Wish,
+    capture: &Capture,
+    mut due: Instant,
     frames: u32,
     every: Duration,
     keep: &mut dyn FnMut(Frame),
 ) -> Result<()> {
-    let mut source = spec.open(wish)?;
-    log::info!("camera: {}", source.about());
-    let mut due = Instant::now();
-    if spec.is_live() {
-        due += SETTLING;
-    }
-    let (mut kept, mut last) = (0, Instant::now());
-    let mut buffer = Vec::new();
+    let mut kept = 0;
     while kept < frames {
-        match source.next(std::mem::take(&mut buffer), Duration::from_millis(500)) {
-            Ok(captured) => {
-                last = Instant::now();
-                if last >= due {
-                    due = last + every;
+        match capture.next(2 * PATIENCE) {
+            Some(Arrival::Frame(captured)) => {
+                let now = Instant::now();
+                if now >= due {
+                    due = now + every;
                     kept += 1;
                     keep(captured.frame);
                 } else {
-                    buffer = captured.frame.into_bytes();
+                    capture.give_back(captured.frame);
                 }
             }
-            Err(Fault::Silent) if last.elapsed() > PATIENCE => {
-                let found = format!("no frame for {} s", PATIENCE.as_secs());
-                return Err(Error::invalid("camera", found, "frames: is it in use?"));
+            Some(Arrival::Fault(words)) => {
+                return Err(Error::invalid(
+                    "burst",
+                    words.to_string(),
+                    "a camera that goes on",
+                ));
             }
-            Err(Fault::Silent) => {}
-            Err(Fault::Damaged(e)) => log::info!("{e}; skipped"),
-            Err(Fault::Lost(e)) => return Err(e),
-            Err(Fault::End) => return Ok(()),
+            Some(Arrival::End) => return Ok(()),
+            None => {
+                return Err(Error::invalid(
+                    "burst",
+                    "no frame",
+                    "frames: is the camera in use?",
+                ));
+            }
         }
     }
     Ok(())

@@ -140,7 +140,15 @@ fn options(args: &args::Import) -> Result<Options, Stop> {
                 let skipped = |e: &Error| log::error!("{e}; skipped");
                 decode.load(p).inspect_err(skipped).ok()
             });
-            readable.take(MOST_CALIBRATION).collect()
+            let frames: Vec<_> = readable.take(MOST_CALIBRATION).collect();
+            if frames.is_empty() {
+                let expected = "photos of what the camera will see, or no --calibrate";
+                let found = format!("none of {} photos readable", paths.len());
+                return Err(Error::invalid("calibration", found, expected)
+                    .at(folder)
+                    .into());
+            }
+            frames
         }
         None => Vec::new(),
     };

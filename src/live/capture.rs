@@ -108,6 +108,7 @@ impl Capture {
         });
         let keeper = Keeper {
             pause: plan.patience.pause,
+            told: None,
             plan,
             shared: Arc::clone(&shared),
         };
@@ -185,6 +186,8 @@ struct Keeper {
     shared: Arc<Shared>,
     /// Wait before the source is opened again, if it is lost now.
     pause: Duration,
+    /// The fault that was told of last, until frames come again.
+    told: Option<String>,
 }
 
 impl Keeper {
@@ -214,6 +217,9 @@ impl Keeper {
                 Ok(captured) => {
                     (last, damaged, good) = (Instant::now(), 0, good + 1);
                     Counters::count(&counters.captured);
+                    if self.told.take().is_some() {
+                        log::warn!("camera: frames come again: {}", source.about());
+                    }
                     if let Some(before) = sequence.replace(captured.sequence) {
                         let gap = captured.sequence.saturating_sub(before).saturating_sub(1);
                         counters.lost.fetch_add(gap, Relaxed);
@@ -256,31 +262,28 @@ impl Keeper {
     /// Tells of the fault and tries until the source opens; none where it is time to stop.
     fn open_again(&mut self, words: &str) -> Option<Box<dyn Source>> {
         Counters::count(&self.shared.counters.faults);
-        let tell = |words: &str| {
-            log::warn!("camera: {words}");
-            let words: Arc<str> = words.into();
-            self.shared.fault.put(Arc::clone(&words));
-            self.shared.put(Arrival::Fault(words));
-        };
-        tell(words);
-        let mut told = words.to_owned();
+        self.tell(words);
         loop {
             self.rest(self.pause)?;
             self.pause = (self.pause * 2).min(self.plan.patience.longest);
             match self.plan.spec.open(&self.plan.wish) {
-                Ok(source) => {
-                    log::warn!("camera: {} again", source.about());
-                    return Some(source);
-                }
-                Err(e) => {
-                    let words = e.to_string();
-                    if words != told {
-                        tell(&words);
-                        told = words;
-                    }
-                }
+                Ok(source) => return Some(source),
+                Err(e) => self.tell(&e.to_string()),
             }
         }
+    }
+
+    /// Tells of a fault, unless it is the one that was told of last.
+    fn tell(&mut self, words: &str) {
+        if self.told.as_deref() == Some(words) {
+            return;
+        }
+        self.told = Some(words.to_owned());
+        // What a camera says of itself may begin with that word.
+        log::warn!("camera: {}", words.trim_start_matches("camera: "));
+        let words: Arc<str> = words.into();
+        self.shared.fault.put(Arc::clone(&words));
+        self.shared.put(Arrival::Fault(words));
     }
 
     fn rest(&self, pause: Duration) -> Option<()> {

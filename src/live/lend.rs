@@ -74,7 +74,7 @@ impl Lender {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(failed)?;
         }
-        if UnixStream::connect(path).is_ok() {
+        if is_lent(path) {
             let expected = "one owner of a camera: end the other `edgeclip watch`";
             return Err(Error::invalid("camera", "in use by edgeclip already", expected).at(path));
         }
@@ -144,6 +144,10 @@ impl Shared {
         stream.set_write_timeout(Some(SILENCE))?;
         let mut line = String::new();
         BufReader::new((&stream).take(MOST_REQUEST_BYTES)).read_line(&mut line)?;
+        // Who only asks whether somebody listens says nothing.
+        if line.is_empty() {
+            return Ok(());
+        }
         let Some((count, every)) = request(&line) else {
             return Err(std::io::ErrorKind::InvalidData.into());
         };
@@ -184,6 +188,12 @@ fn write_frame(to: &mut impl Write, frame: &Frame) -> std::io::Result<()> {
     let head = [width, height, length].map(u32::to_le_bytes).concat();
     to.write_all(&head)?;
     frame.rows().try_for_each(|row| to.write_all(row))
+}
+
+/// Whether an owner listens at `path`.
+#[must_use]
+pub fn is_lent(path: &Path) -> bool {
+    UnixStream::connect(path).is_ok()
 }
 
 /// Frames from the owner that listens at `path`; none where nobody does.

@@ -48,7 +48,7 @@ impl Moments {
         let mut events = [None, None];
         if !same {
             events[0] = self.end(when);
-            self.number += 1;
+            self.number += u64::from(*state != State::Starting);
             self.now = Some(Moment {
                 state: state.clone(),
                 started: when.wall,
@@ -109,17 +109,17 @@ mod tests {
         let [none, began] = moments.see(&cat, 0.5, at(1));
         assert_eq!(
             (none, began.map(|e| (e.number, e.frames))),
-            (None, Some((2, 1)))
+            (None, Some((1, 1)))
         );
         assert_eq!(moments.see(&cat, 0.7, at(2)), [None, None]);
         let [ended, began] = moments.see(&State::Unknown, 0.0, at(4));
         let ended = ended.unwrap();
         assert_eq!(
             (ended.number, ended.frames, ended.lasted.as_secs()),
-            (2, 2, 3)
+            (1, 2, 3)
         );
         assert!((ended.confidence - 0.6).abs() < 1e-6);
-        assert_eq!(began.unwrap().number, 3);
+        assert_eq!(began.unwrap().number, 2);
     }
 
     #[test]

@@ -18,6 +18,19 @@ pub struct Rules {
     pub least: f32,
 }
 
+impl Rules {
+    /// Each frame by itself, as of pictures that have nothing to do with each other.
+    #[must_use]
+    pub fn each() -> Self {
+        Self {
+            smoothing: Duration::ZERO,
+            margin: 0.0,
+            dwell: Duration::ZERO,
+            ..Self::default()
+        }
+    }
+}
+
 impl Default for Rules {
     fn default() -> Self {
         Self {
@@ -45,6 +58,9 @@ pub enum Which {
 /// which it ends.
 const UNKNOWN: (f32, f32) = (0.6, 0.4);
 
+/// Times the dwell after which the likeliest is settled where nothing is yet, though others change places with it.
+const UNDECIDED: u32 = 4;
+
 /// The steadying of one stream of answers. Its memory is one number a class.
 #[derive(Clone, Debug, Default)]
 pub struct Steady {
@@ -55,6 +71,8 @@ pub struct Steady {
     /// What would replace it, and for how long it has looked so.
     rival: Which,
     standing: Duration,
+    /// For how long nothing has been settled.
+    undecided: Duration,
     begun: bool,
 }
 
@@ -71,8 +89,8 @@ impl Steady {
     /// Takes the probabilities of one frame, whether it looks like none of the classes (where that
     /// is known), and the time since the frame before; gives what is settled then.
     pub fn step(&mut self, p: &[f32], unknown: Option<bool>, since: Duration) -> Which {
-        let share = if self.begun {
-            1.0 - (-since.as_secs_f32() / self.rules.smoothing.as_secs_f32().max(1e-3)).exp()
+        let share = if self.begun && !self.rules.smoothing.is_zero() {
+            1.0 - (-since.as_secs_f32() / self.rules.smoothing.as_secs_f32()).exp()
         } else {
             1.0
         };
@@ -95,9 +113,15 @@ impl Steady {
             self.standing = Duration::ZERO;
         }
         self.rival = rival;
-        if rival != self.settled && self.standing >= self.rules.dwell {
+        self.undecided += since;
+        let is_late =
+            self.settled == Which::Nothing && self.undecided >= self.rules.dwell * UNDECIDED;
+        if rival != self.settled && (self.standing >= self.rules.dwell || is_late) {
             self.settled = rival;
             self.standing = Duration::ZERO;
+        }
+        if self.settled != Which::Nothing {
+            self.undecided = Duration::ZERO;
         }
         self.settled
     }
@@ -145,6 +169,7 @@ impl Steady {
         self.settled = settled;
         self.rival = settled;
         self.standing = Duration::ZERO;
+        self.undecided = Duration::ZERO;
     }
 }
 
@@ -207,6 +232,19 @@ mod tests {
         );
         let unsure = std::iter::repeat_n(([0.2, 0.2, 0.2], None), 40);
         assert_eq!(run(unsure), [Which::Nothing, Which::Unknown]);
+    }
+
+    #[test]
+    fn two_classes_that_are_equally_likely_settle_as_well() {
+        let near = (0..60).map(|i| match i % 4 {
+            0 | 1 => ([0.55, 0.45, 0.0], Some(false)),
+            _ => ([0.44, 0.56, 0.0], Some(false)),
+        });
+        let states = run(near);
+        assert!(
+            matches!(states[..], [Which::Nothing, Which::Class(0 | 1)]),
+            "{states:?}"
+        );
     }
 
     #[test]

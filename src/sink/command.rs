@@ -1,6 +1,7 @@
 //! A command for each event: one at a time, never by a shell, killed if it takes too long.
 
 use std::io::{ErrorKind, Write, stderr};
+use std::path::Path;
 use std::process::{Child, Command as Process, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -29,7 +30,7 @@ impl Command {
     /// A program and its arguments, each as it is; `limit` is usually [`COMMAND_LIMIT`].
     ///
     /// # Errors
-    /// There is no program.
+    /// There is no program, or none of that name.
     pub fn new(words: Vec<String>, limit: Duration) -> Result<Self> {
         let mut words = words.into_iter();
         let Some(program) = words.next().filter(|p| !p.is_empty()) else {
@@ -39,12 +40,25 @@ impl Command {
                 "a program, then its arguments",
             ));
         };
+        if !is_there(&program) {
+            let expected = "a program in PATH, or one named by its path";
+            return Err(Error::invalid(
+                "command",
+                format!("no program `{program}`"),
+                expected,
+            ));
+        }
         Ok(Self {
             program,
             arguments: words.collect(),
             limit,
             line: Vec::new(),
         })
+    }
+
+    /// Words in braces in its arguments that stand for nothing, and stay as they are.
+    pub fn strange(&self) -> impl Iterator<Item = &str> {
+        self.arguments.iter().flat_map(|a| strange(a))
     }
 
     fn start(&self, event: &Event) -> std::io::Result<Child> {
@@ -99,6 +113,29 @@ impl Sink for Command {
             News::Frame(_) | News::Counters(..) => Ok(()),
         }
     }
+}
+
+/// Whether a command of this name can be found now. One that may not be run says so when it is.
+fn is_there(program: &str) -> bool {
+    if program.contains('/') {
+        return Path::new(program).is_file();
+    }
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&folders).any(|f| f.join(program).is_file())
+}
+
+/// Names of places.
+const PLACES: [&str; 6] = ["label", "state", "p", "event", "number", "reason"];
+
+/// `{lable}`, but neither `%{http_code}` of curl nor `${HOME}`.
+fn strange(argument: &str) -> impl Iterator<Item = &str> {
+    let words = argument.match_indices('{').filter_map(|(at, _)| {
+        let word = argument[at + 1..].split_once('}')?.0;
+        let is_ours = !argument[..at].ends_with(['%', '$']);
+        let is_word = !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase());
+        (is_ours && is_word).then_some(word)
+    });
+    words.filter(|word| !PLACES.contains(word))
 }
 
 /// What a command may be told of an event.

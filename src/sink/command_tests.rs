@@ -91,10 +91,25 @@ fn a_command_that_reads_nothing_and_one_that_fails_are_told_apart() {
     );
     let failed = words(take(&mut sh("exit 3", &[], 10_000), event(1, class("cat"))));
     assert!(failed.contains("exit status: 3"), "{failed}");
-    let gone = Command::new(vec!["/no/such/program".into()], COMMAND_LIMIT);
-    let gone = words(take(&mut gone.unwrap(), event(1, class("cat"))));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("program");
+    std::fs::write(&path, "").unwrap();
+    let words_of = || vec![path.to_str().unwrap().to_owned()];
+    let mut gone = Command::new(words_of(), COMMAND_LIMIT).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let gone = words(take(&mut gone, event(1, class("cat"))));
     assert!(gone.contains("no such program"), "{gone}");
+    assert!(Command::new(words_of(), COMMAND_LIMIT).is_err());
+    assert!(Command::new(vec!["no-such-program".into()], COMMAND_LIMIT).is_err());
     assert!(Command::new(Vec::new(), COMMAND_LIMIT).is_err());
+}
+
+#[test]
+fn words_in_braces_that_stand_for_nothing_are_found() {
+    let arguments = "--data={lable} %{http_code} ${x} {p}{state} {\"a\":{label}} {} {";
+    let words = std::iter::once("true").chain(arguments.split(' '));
+    let command = Command::new(words.map(str::to_owned).collect(), COMMAND_LIMIT).unwrap();
+    assert_eq!(command.strange().collect::<Vec<_>>(), ["lable"]);
 }
 
 #[cfg(target_os = "linux")]

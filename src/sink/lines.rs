@@ -16,15 +16,17 @@ pub enum Detail {
 
 /// Lines of JSON; docs/live.md has their schema.
 pub struct Lines<W> {
+    name: &'static str,
     out: Whole<W>,
     detail: Detail,
     buffer: Vec<u8>,
 }
 
 impl<W: Write + Send> Lines<W> {
-    /// Lines into `out`, each with one write and a flush.
-    pub fn new(out: W, detail: Detail) -> Self {
+    /// Lines into `out`, each with one write and a flush; `name` is the sink's in messages.
+    pub fn new(name: &'static str, out: W, detail: Detail) -> Self {
         Self {
+            name,
             out: Whole::new(out),
             detail,
             buffer: Vec::with_capacity(512),
@@ -34,7 +36,7 @@ impl<W: Write + Send> Lines<W> {
 
 impl<W: Write + Send> Sink for Lines<W> {
     fn name(&self) -> &'static str {
-        "json"
+        self.name
     }
 
     fn wants_frames(&self) -> bool {
@@ -111,7 +113,7 @@ mod tests {
 
     fn lines(detail: Detail, news: &[News]) -> Vec<String> {
         let mut out = Vec::new();
-        let mut sink = Lines::new(&mut out, detail);
+        let mut sink = Lines::new("json", &mut out, detail);
         for n in news {
             sink.take(n).unwrap();
         }
@@ -172,7 +174,7 @@ mod tests {
 
     #[test]
     fn the_buffer_is_used_again() {
-        let mut sink = Lines::new(io::sink(), Detail::Frames);
+        let mut sink = Lines::new("json", io::sink(), Detail::Frames);
         sink.take(&News::Frame(frame(1))).unwrap();
         let at = (sink.buffer.as_ptr(), sink.buffer.capacity());
         for n in 2..1000 {
@@ -185,7 +187,7 @@ mod tests {
     fn a_closed_pipe_is_told_apart_from_a_failure() {
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
-        let mut sink = Lines::new(writer, Detail::Frames);
+        let mut sink = Lines::new("json", writer, Detail::Frames);
         assert_eq!(sink.take(&News::Frame(frame(1))), Err(Refused::Closed));
     }
 
@@ -193,7 +195,7 @@ mod tests {
     #[test]
     fn a_full_disk_is_a_failure_with_words() {
         let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
-        let mut sink = Lines::new(full, Detail::Frames);
+        let mut sink = Lines::new("json", full, Detail::Frames);
         let Err(Refused::Failed(words)) = sink.take(&News::Frame(frame(1))) else {
             panic!("taken");
         };

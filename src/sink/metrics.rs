@@ -21,17 +21,21 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// A file at `path`, written at most once in `every`. Its name ends in `.prom` for
-    /// node_exporter to read it.
-    #[must_use]
-    pub fn new(path: impl Into<PathBuf>, every: Duration) -> Self {
-        Self {
-            path: path.into(),
+    /// A file at `path`, written now, and then at most once in `every`. Its name ends in `.prom`
+    /// for node_exporter to read it.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn new(path: impl Into<PathBuf>, every: Duration) -> Result<Self> {
+        let path = path.into();
+        put(&path, &text(&Snapshot::default(), &State::Starting, &[]))?;
+        Ok(Self {
+            path,
             every,
             written: None,
             state: State::Starting,
             counters: None,
-        }
+        })
     }
 
     fn write(&mut self) -> Result<()> {

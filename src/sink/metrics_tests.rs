@@ -207,9 +207,11 @@ fn the_reference_parser_reads_it() {
 fn the_file_is_replaced_whole_and_not_too_often() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("edgeclip.prom");
-    let mut sink = Metrics::new(&path, Duration::from_secs(3600));
+    let mut sink = Metrics::new(&path, Duration::from_secs(3600)).unwrap();
+    let starting = std::fs::read_to_string(&path).unwrap();
+    assert!(starting.contains("state=\"starting\""));
     sink.take(&News::Event(event(1, class("cat")))).unwrap();
-    assert!(!path.exists());
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), starting);
     sink.take(&News::Counters(counters(), vec![losses("mqtt", 1)]))
         .unwrap();
     let first = std::fs::read_to_string(&path).unwrap();
@@ -230,7 +232,10 @@ fn the_file_is_replaced_whole_and_not_too_often() {
 fn a_folder_that_is_gone_is_a_failure_with_words_and_no_end() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("gone/edgeclip.prom");
-    let mut sink = Metrics::new(&path, Duration::ZERO);
+    assert!(Metrics::new(&path, Duration::ZERO).is_err());
+    std::fs::create_dir(path.parent().unwrap()).unwrap();
+    let mut sink = Metrics::new(&path, Duration::ZERO).unwrap();
+    std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
     let news = News::Counters(counters(), Vec::new());
     let Err(Refused::Failed(words)) = sink.take(&news) else {
         panic!("taken");

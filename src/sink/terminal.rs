@@ -1,4 +1,4 @@
-//! For people: one line that changes in place on a terminal, a line an event anywhere else.
+//! For people: a line an event, and on a terminal one below them that changes in place.
 
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -85,11 +85,12 @@ impl<W: Write + Send> Terminal<W> {
             return Ok(());
         }
         self.view.state = event.state.clone();
-        if self.columns.is_some() {
-            return self.draw(true);
-        }
         let line = event_line(event, self.was.as_ref());
-        self.out.write(format!("{line}\n").as_bytes())
+        if self.columns.is_none() {
+            return self.out.write(format!("{line}\n").as_bytes());
+        }
+        self.out.write(format!("\r{line}\x1b[K\n").as_bytes())?;
+        self.draw(true)
     }
 }
 
@@ -250,9 +251,13 @@ impl Painted {
     }
 }
 
-/// Columns of the terminal that stdout is; 80 where it does not tell.
+/// Columns of the terminal that stdout is; where it does not tell, those of the environment, or 80.
 fn columns() -> usize {
-    terminal_size::terminal_size().map_or(80, |(width, _)| usize::from(width.0))
+    if let Some((width, _)) = terminal_size::terminal_size_of(std::io::stdout()) {
+        return width.0.into();
+    }
+    let told = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok());
+    told.filter(|c| *c > 0).unwrap_or(80)
 }
 
 #[cfg(test)]

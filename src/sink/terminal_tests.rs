@@ -130,9 +130,9 @@ fn on_a_terminal_the_line_changes_in_place_and_not_at_each_frame() {
         "{text:?}"
     );
     assert!(
-        text.ends_with("\rfault: gone\x1b[K\rfault: gone\x1b[K\n"),
+        text.ends_with("\r10:12:03Z  fault: gone\x1b[K\n\rfault: gone\x1b[K\rfault: gone\x1b[K\n"),
         "{text:?}"
     );
     assert!(text.matches("cat").count() < 50);
-    assert_eq!(text.matches('\n').count(), 1);
+    assert_eq!(text.matches('\n').count(), 2);
 }

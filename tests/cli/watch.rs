@@ -384,3 +384,63 @@ fn a_service_manager_hears_of_readiness_frames_and_the_end() {
     hear("STOPPING=1");
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn what_holds_no_picture_is_an_error_and_no_quiet_end() {
+    let bench = taught();
+    let run = bench.run(["watch", "--camera", "-"]);
+    assert_eq!(run.status, 1, "{}", run.err);
+    assert!(
+        run.err.contains("standard input") && run.err.contains("JPEG"),
+        "{}",
+        run.err
+    );
+    let folder = bench.path("broken");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("a.jpg"), b"no picture").unwrap();
+    let run = bench.run(["watch", "--camera", folder.to_str().unwrap()]);
+    assert_eq!(run.status, 1, "{}", run.err);
+    assert!(run.err.contains("1 damaged picture"), "{}", run.err);
+}
+
+#[test]
+fn sinks_that_cannot_be_are_refused_at_the_start() {
+    let bench = taught();
+    let cat = repository("examples/photos/cat.jpg");
+    for (flag, value, words) in [
+        ("--on-event", "no-such-program {label}", "no-such-program"),
+        (
+            "--metrics",
+            "/no/such/folder/edgeclip.prom",
+            "/no/such/folder",
+        ),
+        ("--log", "/no/such/folder/log", "/no/such/folder"),
+    ] {
+        let run = bench.run(["watch", "--camera", &cat, flag, value]);
+        assert_eq!(run.status, 1, "{flag}: {}", run.err);
+        assert!(run.err.contains(words), "{flag}: {}", run.err);
+    }
+}
+
+#[test]
+fn each_picture_of_a_folder_is_answered_by_itself() {
+    let bench = taught();
+    let folder = bench.path("both");
+    std::fs::create_dir(&folder).unwrap();
+    for (i, name) in ["cat", "coffee", "cat", "coffee"].iter().enumerate() {
+        let photo = repository(&format!("examples/photos/{name}.jpg"));
+        std::fs::copy(photo, folder.join(format!("{i}.jpg"))).unwrap();
+    }
+    let run = bench
+        .run([
+            "watch",
+            "--json",
+            "--each",
+            "frame",
+            "--camera",
+            folder.to_str().unwrap(),
+        ])
+        .ok();
+    let labels: Vec<_> = run.json().iter().map(|l| l["label"].clone()).collect();
+    assert_eq!(labels, ["cat", "cup of coffee", "cat", "cup of coffee"]);
+}

@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::jpegs::{Jpegs, Newest};
 use super::mjpeg::Splitter;
-use super::newest::{Jpegs, Newest};
 use super::pace::gap_of;
 use super::{Captured, Fault, Source, Wish};
 use crate::error::{Error, Result};

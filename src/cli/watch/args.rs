@@ -103,18 +103,18 @@ pub(in crate::cli) struct Pace {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Steady answers")]
 pub(in crate::cli) struct Steady {
-    /// Time over which probabilities are averaged
-    #[arg(long, value_name = "SECONDS", default_value = "0.6", value_parser = parse_seconds)]
-    pub(in crate::cli) smoothing: Duration,
-    /// Time that another answer must last before it counts
-    #[arg(long, value_name = "SECONDS", default_value = "0.6", value_parser = parse_seconds)]
-    pub(in crate::cli) dwell: Duration,
-    /// How much likelier another class must be
-    #[arg(long, value_name = "P", default_value = "0.1", value_parser = parse_share)]
-    pub(in crate::cli) margin: f32,
-    /// Least probability of an answer; below it is `unknown`
-    #[arg(long, value_name = "P", default_value = "0.3", value_parser = parse_share)]
-    pub(in crate::cli) least: f32,
+    /// Time over which probabilities are averaged [default: 0.6; 0 for a folder without --fps]
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
+    pub(in crate::cli) smoothing: Option<Duration>,
+    /// Time that another answer must last before it counts [default: 0.6; 0 for a folder without --fps]
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
+    pub(in crate::cli) dwell: Option<Duration>,
+    /// How much likelier another class must be [default: 0.1; 0 for a folder without --fps]
+    #[arg(long, value_name = "P", value_parser = parse_share)]
+    pub(in crate::cli) margin: Option<f32>,
+    /// Least probability of an answer; below it is `unknown` [default: 0.3]
+    #[arg(long, value_name = "P", value_parser = parse_share)]
+    pub(in crate::cli) least: Option<f32>,
 }
 
 #[derive(Debug, Args)]

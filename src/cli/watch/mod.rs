@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::args::Global;
-use super::output::Output;
+use super::output::{Output, count};
 use super::settings::{Settings, VerbFlags};
 use super::{Done, Stop, places};
 use crate::bundle::Bundle;
 use crate::camera::{Captured, Spec, Wish};
 use crate::classifier::Classifier;
 use crate::encoder::Encoder;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::live::heat::{Heat, ZONES};
 use crate::live::lend::{self, Lender};
 use crate::live::{
@@ -25,6 +25,7 @@ use crate::live::{
 };
 use crate::preprocess::Preprocessor;
 use crate::sink::{News, Outlets};
+use crate::text::printable;
 use service::Service;
 
 /// How long a frame is waited for at once: signals and reloads are heeded after that.
@@ -58,9 +59,12 @@ pub(super) fn run(global: &Global, args: args::Watch, out: &mut Output) -> Resul
     let reload = file.map(|path| Reload::start(&path, &classifier, Arc::clone(&counters)));
     let reload = reload.transpose()?;
     let lender = lender(&spec);
+    let options = options(&args, &spec);
+    let classifier = Arc::new(classifier);
     let capture = Capture::start(plan(&args, spec, &model)?, Arc::clone(&counters))?;
     let mut looped = Loop {
-        watch: Watch::new(encoder, Arc::new(classifier), options(&args), counters),
+        watch: Watch::new(encoder, Arc::clone(&classifier), options, counters),
+        classifier,
         capture,
         reload,
         lender,
@@ -80,8 +84,12 @@ pub(super) fn run(global: &Global, args: args::Watch, out: &mut Output) -> Resul
         service,
     };
     let ended = looped.run();
+    let has_ended = matches!(ended, Ok(Ended::Source));
     let snapshot = looped.close();
     ended?;
+    if snapshot.captured == 0 && has_ended {
+        return Err(nothing(&args.camera, snapshot.damaged).into());
+    }
     if !out.quiet {
         eprintln!("{}", words(&snapshot));
     }
@@ -94,7 +102,11 @@ pub(super) fn spec(text: &str) -> Result<Spec, Stop> {
 }
 
 /// How the camera is to run for the model in force.
-pub(super) fn wish(source: &args::Source, model: &Bundle) -> Result<Wish> {
+pub(super) fn wish(source: &args::Source, spec: &Spec, model: &Bundle) -> Result<Wish> {
+    let is_asked = source.size.is_some() || source.format.is_some();
+    if is_asked && !matches!(spec, Spec::Device(_) | Spec::Pattern) {
+        log::warn!("--size and --format are for cameras of V4L2: {spec} comes as it is");
+    }
     let preprocessor = Preprocessor::new(model.preprocess().clone())?;
     Ok(Wish {
         size: source.size,
@@ -141,8 +153,8 @@ fn lender(spec: &Spec) -> Option<Lender> {
 fn plan(args: &args::Watch, spec: Spec, model: &Bundle) -> Result<Plan> {
     let frozen = args.pace.frozen_after;
     Ok(Plan {
+        wish: wish(&args.source, &spec, model)?,
         spec,
-        wish: wish(&args.source, model)?,
         patience: Patience {
             frozen: (!frozen.is_zero()).then_some(frozen),
             ..Patience::default()
@@ -151,23 +163,38 @@ fn plan(args: &args::Watch, spec: Spec, model: &Bundle) -> Result<Plan> {
     })
 }
 
-fn options(args: &args::Watch) -> Options {
+fn options(args: &args::Watch, spec: &Spec) -> Options {
     let steady = &args.steady;
+    // Pictures of a folder are no moments of one scene, unless they are played as such.
+    let usual = match spec {
+        Spec::Pictures(_) if args.source.fps.is_none() => Rules::each(),
+        _ => Rules::default(),
+    };
     Options {
         view: view(&args.source),
         rules: Rules {
-            smoothing: steady.smoothing,
-            margin: steady.margin,
-            dwell: steady.dwell,
-            least: steady.least,
+            smoothing: steady.smoothing.unwrap_or(usual.smoothing),
+            margin: steady.margin.unwrap_or(usual.margin),
+            dwell: steady.dwell.unwrap_or(usual.dwell),
+            least: steady.least.unwrap_or(usual.least),
         },
         unchanged: args.pace.skip_unchanged,
     }
 }
 
+/// Why the loop is over.
+enum Ended {
+    /// The source has no more frames.
+    Source,
+    /// It was told to stop.
+    Asked,
+}
+
 /// The running loop.
 struct Loop {
     watch: Watch,
+    /// The one in force.
+    classifier: Arc<Classifier>,
     capture: Capture,
     reload: Option<Reload>,
     lender: Option<Lender>,
@@ -184,7 +211,7 @@ struct Loop {
 }
 
 impl Loop {
-    fn run(&mut self) -> Result<()> {
+    fn run(&mut self) -> Result<Ended> {
         while !self.service.stops() && !self.outlets.has_closed() {
             self.tend();
             if self.rest() {
@@ -200,14 +227,14 @@ impl Loop {
                     let events = self.watch.fault(&words);
                     self.tell(events);
                 }
-                Some(Arrival::End) => break,
+                Some(Arrival::End) => return Ok(Ended::Source),
                 None => {}
             }
             if self.watch.reading().frame >= self.most {
                 break;
             }
         }
-        Ok(())
+        Ok(Ended::Asked)
     }
 
     /// What has to be done between frames.
@@ -217,7 +244,8 @@ impl Loop {
                 reload.at_once();
             }
             if let Some(classifier) = reload.taken() {
-                log::warn!("classifier: {}", classifier.note());
+                log::warn!("classifier: {}", change(&self.classifier, &classifier));
+                self.classifier = Arc::clone(&classifier);
                 self.watch.swap(classifier);
             }
         }
@@ -278,15 +306,62 @@ impl Loop {
     }
 }
 
+/// What to say of a source that ended without a frame.
+fn nothing(camera: &str, damaged: u64) -> Error {
+    let found = match damaged {
+        0 => "the end before the first picture".to_owned(),
+        n => format!(
+            "{} and no whole one",
+            count(n as usize, "damaged picture", "damaged pictures")
+        ),
+    };
+    let name = if camera == "-" {
+        "standard input"
+    } else {
+        camera
+    };
+    Error::invalid(
+        "camera",
+        found,
+        "pictures, in a stream JPEGs one after the other (MJPEG)",
+    )
+    .at(name.as_ref())
+}
+
+/// What is new in a classifier that was taken, in words.
+fn change(before: &Classifier, after: &Classifier) -> String {
+    let missing = |of: &Classifier, from: &Classifier| -> Vec<String> {
+        let known = |name: &str| from.classes().iter().any(|c| c.name() == name);
+        let names = of.classes().iter().map(|c| c.name());
+        names
+            .filter(|n| !known(n))
+            .map(|n| format!("`{}`", printable(n)))
+            .collect()
+    };
+    let (gone, come) = (missing(before, after), missing(after, before));
+    let mut words = Vec::new();
+    if !come.is_empty() {
+        words.push(format!("now knows {}", come.join(", ")));
+    }
+    if !gone.is_empty() {
+        words.push(format!("no longer knows {}", gone.join(", ")));
+    }
+    if words.is_empty() {
+        words.push("read again, with the same classes".into());
+    }
+    words.join("; ")
+}
+
 fn words(s: &Snapshot) -> String {
     let ms = |d: Duration| d.as_secs_f64() * 1e3;
-    let mut words = format!(
-        "{} frames answered of {} captured; {:.1} ms from capture to answer, {:.1} ms for the slowest in a hundred",
-        s.answered,
-        s.captured,
-        ms(s.p50),
-        ms(s.p99)
-    );
+    let answered = count(s.answered as usize, "frame", "frames");
+    let mut words = format!("{answered} answered of {} captured", s.captured);
+    if s.answered > 0 {
+        let (p50, p99) = (ms(s.p50), ms(s.p99));
+        words.push_str(&format!(
+            "; {p50:.1} ms from capture to answer, {p99:.1} ms for the slowest in a hundred"
+        ));
+    }
     let more = [
         (s.unchanged, "unchanged"),
         (s.damaged, "damaged"),

@@ -19,7 +19,7 @@ pub(super) fn of(args: &args::Watch, out: &Output) -> Result<Vec<Box<dyn Sink>>,
             "frame" => Detail::Frames,
             _ => Detail::Events,
         };
-        sinks.push(Box::new(Lines::new(std::io::stdout(), detail)));
+        sinks.push(Box::new(Lines::new("json", std::io::stdout(), detail)));
     } else {
         sinks.push(Box::new(Terminal::stdout()));
     }
@@ -29,17 +29,29 @@ pub(super) fn of(args: &args::Watch, out: &Output) -> Result<Vec<Box<dyn Sink>>,
             .append(true)
             .open(path);
         let file = file.map_err(|e| Error::io(path, "append to", e))?;
-        sinks.push(Box::new(Lines::new(file, Detail::Events)));
+        sinks.push(Box::new(Lines::new("log", file, Detail::Events)));
     }
     if let Some(command) = &args.sinks.on_event {
         let words = shlex::split(command).ok_or_else(|| {
             let words = format!("--on-event {command}: quotes must stand in pairs");
             Stop::Usage(words)
         })?;
-        sinks.push(Box::new(Command::new(words, args.sinks.on_event_limit)?));
+        let command = Command::new(words, args.sinks.on_event_limit)?;
+        for word in command.strange() {
+            log::warn!(
+                "--on-event: `{{{word}}}` stands for nothing and stays as it is: see docs/live.md"
+            );
+        }
+        sinks.push(Box::new(command));
     }
     if let Some(path) = &args.sinks.metrics {
-        sinks.push(Box::new(Metrics::new(path, METRICS_EVERY)));
+        if path.extension().is_none_or(|end| end != "prom") {
+            log::warn!(
+                "{}: node_exporter reads files that end in .prom",
+                path.display()
+            );
+        }
+        sinks.push(Box::new(Metrics::new(path, METRICS_EVERY)?));
     }
     #[cfg(feature = "mqtt")]
     if let Some(address) = &args.sinks.mqtt.mqtt {
@@ -49,7 +61,7 @@ pub(super) fn of(args: &args::Watch, out: &Output) -> Result<Vec<Box<dyn Sink>>,
 }
 
 #[cfg(feature = "mqtt")]
-fn mqtt(address: &str, args: &args::Mqtt) -> Result<crate::sink::Mqtt> {
+fn mqtt(address: &str, args: &args::Mqtt) -> Result<crate::sink::Mqtt, Stop> {
     use crate::sink::{Mqtt, MqttOptions, Tls};
 
     const MAX_PASSWORD_BYTES: u64 = 4096;
@@ -58,7 +70,8 @@ fn mqtt(address: &str, args: &args::Mqtt) -> Result<crate::sink::Mqtt> {
         Some(id) => id.clone(),
         None => own_id(host.trim()),
     };
-    let mut options = MqttOptions::at(address, &id)?;
+    let wrong = |e: Error| Stop::Usage(e.to_string());
+    let mut options = MqttOptions::at(address, &id).map_err(wrong)?;
     if let Some(name) = &args.mqtt_name {
         options.name.clone_from(name);
     }
@@ -73,7 +86,8 @@ fn mqtt(address: &str, args: &args::Mqtt) -> Result<crate::sink::Mqtt> {
     });
     let given = std::env::var("EDGECLIP_MQTT_PASSWORD").ok();
     options.password = kept.transpose()?.or(given);
-    Mqtt::new(options)
+    options.check().map_err(wrong)?;
+    Ok(Mqtt::new(options)?)
 }
 
 /// `edgeclip-HOST`, in the letters that topics may have.

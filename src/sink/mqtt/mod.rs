@@ -20,7 +20,7 @@ use self::packet::{Connect, Packet};
 use super::json::Line;
 use super::{News, Refused, Sink};
 use crate::error::Result;
-use crate::live::{Event, Reading, Snapshot};
+use crate::live::{Event, Reading, Snapshot, State};
 
 pub use options::{MqttOptions, Tls};
 
@@ -144,10 +144,13 @@ impl Mqtt {
     fn publish_state(&mut self) -> Result<(), String> {
         // Attributes first: who acts on the state finds them there.
         self.publish_attributes()?;
-        let Some(event) = &self.now.event else {
-            return Ok(());
-        };
-        let state = message::state(&event.state);
+        // What a former run left at the broker holds no longer.
+        let state = self
+            .now
+            .event
+            .as_ref()
+            .map_or(&State::Starting, |e| &e.state);
+        let state = message::state(state);
         self.line
             .publish(&self.topics.state, state.as_bytes(), true)
     }

@@ -96,8 +96,11 @@ impl MqttOptions {
         format!("{}:{}", self.host, self.port())
     }
 
-    /// Topics are built of the id and the prefix alone, so these are what is checked.
-    pub(super) fn check(&self) -> Result<()> {
+    /// Checks what topics are built of: the id and the prefix.
+    ///
+    /// # Errors
+    /// One of them could leave its topic.
+    pub fn check(&self) -> Result<()> {
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
         if !(1..=64).contains(&self.id.len()) || !self.id.chars().all(plain) {
             let found = format!("{:?}", self.id);
