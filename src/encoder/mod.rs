@@ -3,6 +3,7 @@
 //! A bundle's ONNX graph runs through tract, optimised once for one frame at a time. The
 //! frozen encoder never changes here; what learns stands to the right of it.
 
+mod kernels;
 #[cfg(feature = "import")]
 pub(crate) mod onnx;
 

@@ -1,0 +1,137 @@
+//! The inner loops of the fused encoder, chosen once for the processor that runs.
+//!
+//! Every set gives the same bits: integer sums are exact, and what is done in floats is written once
+//! ([`rows`]) and compiled for each processor, without contraction. Only products of floats
+//! (attention, products that stay in floats) use fused multiply-adds where a set has them.
+//!
+//! **Weights** are s8, one scale per output column, packed as `[block of 16 columns][group of 4
+//! inputs][column][input]`, which every set reads well: 64 bytes are what one AVX-512, two AVX2 or four
+//! NEON registers take at once. **Activations** are 8 bits without sign, one scale and zero point per
+//! row, packed by rows of a tile: `[block of rows][group of 4 inputs][row][input]`, as bytes or, for
+//! multipliers of 16 bits, as i16.
+#![allow(unsafe_code)]
+
+mod pool;
+mod portable;
+pub(crate) mod rows;
+#[cfg(test)]
+mod tests;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
+
+use std::sync::OnceLock;
+
+pub(crate) use pool::Pool;
+
+/// Columns of a block of packed weights.
+pub(crate) const COLUMNS: usize = 16;
+/// Inputs that lie side by side for each row and column.
+pub(crate) const GROUP: usize = 4;
+/// Most rows of a tile of any set.
+const MOST_ROWS: usize = 12;
+
+/// Sums of a tile, row by row.
+pub(crate) type Tile = [[i32; COLUMNS]; MOST_ROWS];
+/// The same of products of floats.
+pub(crate) type FloatTile = [[f32; COLUMNS]; MOST_ROWS];
+
+/// One set of inner loops.
+#[derive(Clone, Copy)]
+pub(crate) struct Kernels {
+    /// Its name in messages.
+    pub(crate) name: &'static str,
+    /// Rows of a tile.
+    pub(crate) rows: usize,
+    /// Whether activations are packed as i16.
+    pub(crate) wide: bool,
+    /// What is taken off activations so that the multiplier can take them: 0 or 128.
+    pub(crate) offset: i32,
+    /// Sums of products over `groups` groups: `activations` holds a block of rows, `weights` a block
+    /// of columns.
+    tile: unsafe fn(groups: usize, activations: &[u8], weights: &[i8], sums: &mut Tile),
+    /// The same of floats: `rows` rows of `inputs` values one after the other, and `inputs` × 16 weights.
+    float_tile: unsafe fn(inputs: usize, rows: &[f32], columns: &[f32], sums: &mut FloatTile),
+    /// The loops of [`rows`], compiled for this set.
+    loops: rows::Loops,
+}
+
+impl std::fmt::Debug for Kernels {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl Kernels {
+    /// The fastest set that this processor runs; `EDGECLIP_KERNEL` names another one, for comparisons.
+    pub(crate) fn chosen() -> Self {
+        static CHOSEN: OnceLock<Kernels> = OnceLock::new();
+        *CHOSEN.get_or_init(|| {
+            let all = Self::all();
+            let asked = std::env::var("EDGECLIP_KERNEL").unwrap_or_default();
+            let named = all.iter().find(|k| k.name == asked);
+            *named.unwrap_or(&all[0])
+        })
+    }
+
+    /// Every set that this processor runs, the fastest first.
+    pub(crate) fn all() -> Vec<Self> {
+        let mut all = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        all.extend(x86_64::sets());
+        all.push(portable::SET);
+        all
+    }
+
+    /// Bytes of the packed activations of a block of rows, `groups` groups wide.
+    pub(crate) fn block_bytes(&self, groups: usize) -> usize {
+        groups * self.rows * GROUP * if self.wide { 2 } else { 1 }
+    }
+
+    /// Sums of products of a block of rows with a block of columns.
+    ///
+    /// # Panics
+    /// A slice is not as long as `groups` says.
+    pub(crate) fn tile(&self, groups: usize, activations: &[u8], weights: &[i8], sums: &mut Tile) {
+        assert_eq!(activations.len(), self.block_bytes(groups));
+        assert_eq!(weights.len(), groups * GROUP * COLUMNS);
+        // SAFETY: the set was made for a processor with its instructions; lengths were checked.
+        unsafe { (self.tile)(groups, activations, weights, sums) }
+    }
+
+    /// Sums of products of `self.rows` rows of floats, `inputs` wide, with `inputs` × 16 weights.
+    ///
+    /// # Panics
+    /// A slice is not as long as `inputs` says.
+    pub(crate) fn float_tile(
+        &self,
+        inputs: usize,
+        rows: &[f32],
+        columns: &[f32],
+        sums: &mut FloatTile,
+    ) {
+        assert_eq!(rows.len(), inputs * self.rows);
+        assert_eq!(columns.len(), inputs * COLUMNS);
+        // SAFETY: as in `tile`.
+        unsafe { (self.float_tile)(inputs, rows, columns, sums) }
+    }
+
+    /// The loops that need no set of their own, compiled for this one.
+    pub(crate) fn loops(&self) -> &rows::Loops {
+        &self.loops
+    }
+}
+
+/// Weights in the packed order: `columns` × `inputs` values, given column by column.
+pub(crate) fn pack(weights: &[i8], columns: usize, inputs: usize) -> Vec<i8> {
+    let groups = inputs.div_ceil(GROUP);
+    let mut packed = vec![0; columns.div_ceil(COLUMNS) * groups * GROUP * COLUMNS];
+    for (column, row) in weights.chunks_exact(inputs).enumerate().take(columns) {
+        let block = column / COLUMNS * groups * GROUP * COLUMNS;
+        let at = block + column % COLUMNS * GROUP;
+        for (g, group) in row.chunks(GROUP).enumerate() {
+            let to = at + g * GROUP * COLUMNS;
+            packed[to..to + group.len()].copy_from_slice(group);
+        }
+    }
+    packed
+}

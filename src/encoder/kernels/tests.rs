@@ -1,0 +1,306 @@
+//! Every set against plain loops over wide numbers, at ragged sizes and extreme values.
+
+use super::rows::{Activation, Columns, Grid, Normed, Packed, Row, Scale, scale_of};
+use super::*;
+
+fn noise(seed: u64) -> impl FnMut() -> f32 {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+    }
+}
+
+/// Packs rows of whole numbers as activations, as `quantize` does, by another way.
+fn packed(set: &Kernels, rows: &[Vec<u8>], groups: usize) -> Vec<u8> {
+    let size = if set.wide { 2 } else { 1 };
+    let mut bytes = vec![0; set.block_bytes(groups)];
+    for (r, row) in rows.iter().enumerate() {
+        for (i, q) in row.iter().enumerate() {
+            let at = (i / GROUP * set.rows * GROUP + r * GROUP + i % GROUP) * size;
+            let value = i32::from(*q) - set.offset;
+            let value = (value as i16).to_ne_bytes();
+            bytes[at..at + size].copy_from_slice(&value[..size]);
+        }
+    }
+    bytes
+}
+
+#[test]
+fn tiles_equal_plain_sums_whatever_is_multiplied() {
+    for set in Kernels::all() {
+        for (case, inputs) in [1_usize, 3, 4, 5, 31, 64, 147, 768, 3072].into_iter().enumerate() {
+            let groups = inputs.div_ceil(GROUP);
+            let mut next = noise(case as u64 + 1);
+            let mut extreme = |most: f32, least: f32| match (next() * 8.0) as i32 {
+                -7..-3 => most,
+                3..7 => least,
+                _ => ((most - least) / 2.0 * (next() + 1.0) + least).round(),
+            };
+            let rows: Vec<Vec<u8>> = (0..set.rows)
+                .map(|r| {
+                    (0..inputs)
+                        .map(|_| {
+                            if r == 1 {
+                                255
+                            } else {
+                                extreme(255.0, 0.0) as u8
+                            }
+                        })
+                        .collect()
+                })
+                .collect();
+            let weights: Vec<i8> = (0..COLUMNS * inputs)
+                .map(|i| {
+                    if i < inputs {
+                        -128
+                    } else {
+                        extreme(127.0, -128.0) as i8
+                    }
+                })
+                .collect();
+            let mut sums = [[7; COLUMNS]; MOST_ROWS];
+            set.tile(
+                groups,
+                &packed(&set, &rows, groups),
+                &pack(&weights, COLUMNS, inputs),
+                &mut sums,
+            );
+            for (r, row) in rows.iter().enumerate() {
+                for c in 0..COLUMNS {
+                    let column = &weights[c * inputs..][..inputs];
+                    let sum: i64 = row
+                        .iter()
+                        .zip(column)
+                        .map(|(a, w)| (i64::from(*a) - i64::from(set.offset)) * i64::from(*w))
+                        .sum();
+                    assert_eq!(
+                        i64::from(sums[r][c]),
+                        sum,
+                        "{set:?}, {inputs} inputs, row {r}, column {c}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn tiles_of_floats_equal_wide_sums() {
+    for set in Kernels::all() {
+        for inputs in [1_usize, 7, 64, 197, 768] {
+            let mut next = noise(inputs as u64);
+            let rows: Vec<f32> = (0..set.rows * inputs).map(|_| next()).collect();
+            let columns: Vec<f32> = (0..COLUMNS * inputs).map(|_| next()).collect();
+            let mut sums = FloatTile::default();
+            set.float_tile(inputs, &rows, &columns, &mut sums);
+            for r in 0..set.rows {
+                for c in 0..COLUMNS {
+                    let terms = (0..inputs).map(|i| {
+                        f64::from(rows[r * inputs + i]) * f64::from(columns[i * COLUMNS + c])
+                    });
+                    let sum: f64 = terms.sum();
+                    assert!(
+                        (f64::from(sums[r][c]) - sum).abs() < 1e-5 * inputs as f64,
+                        "{set:?}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// A row in blocks, with rubbish where no column is.
+fn laid_out(values: &[f32]) -> Vec<f32> {
+    let mut all = values.to_vec();
+    all.resize(values.len().next_multiple_of(COLUMNS), f32::NAN);
+    all
+}
+
+#[test]
+fn rows_are_normed_and_rounded_alike_by_every_set_and_as_onnx_says() {
+    for (case, width) in [1_usize, 3, 16, 50, 256, 768].into_iter().enumerate() {
+        let mut next = noise(case as u64 + 9);
+        let scale = [1.0, 1e-20, 1e20, 0.0, 3.0, 0.01][case];
+        let values: Vec<f32> = (0..width).map(|_| scale * (next() + 0.3)).collect();
+        let (gain, bias): (Vec<f32>, Vec<f32>) = (0..width).map(|_| (next(), next())).unzip();
+        let (gain, bias) = (laid_out(&gain), laid_out(&bias));
+        let row_values = laid_out(&values);
+        let row = Row {
+            values: &row_values,
+            step: COLUMNS,
+            width,
+        };
+        let plain = *portable::SET.loops();
+        for set in Kernels::all() {
+            let loops = set.loops();
+            let (mean, factor) = loops.moments(row, 1e-5);
+            assert_eq!((mean, factor), plain.moments(row, 1e-5), "{set:?}");
+            let exact = values.iter().map(|v| f64::from(*v)).sum::<f64>() / width as f64;
+            assert!((f64::from(mean) - exact).abs() <= 1e-5 * f64::from(scale.abs()));
+            let norm = Normed {
+                mean,
+                factor,
+                gain: &gain,
+                bias: &bias,
+            };
+            for norm in [None, Some(&norm)] {
+                let extent = loops.extent(row, norm);
+                assert_eq!(extent, plain.extent(row, norm), "{set:?}");
+                let scale = scale_of(extent);
+                let groups = width.div_ceil(GROUP);
+                let mut bytes = vec![0; set.block_bytes(groups)];
+                let last = set.rows - 1;
+                let to = Packed {
+                    bytes: &mut bytes,
+                    row: last,
+                    rows: set.rows,
+                    wide: set.wide,
+                    offset: set.offset,
+                };
+                loops.quantize(row, norm, scale, (0, 255), to);
+                for (i, v) in values.iter().enumerate() {
+                    let x = norm.map_or(*v, |n| (v - n.mean) * n.factor * n.gain[i] + n.bias[i]);
+                    let size = if set.wide { 2 } else { 1 };
+                    let at = (i / GROUP * set.rows * GROUP + last * GROUP + i % GROUP) * size;
+                    let q = match set.wide {
+                        true => i32::from(i16::from_ne_bytes([bytes[at], bytes[at + 1]])),
+                        false if set.offset == 128 => i32::from(bytes[at] as i8),
+                        false => i32::from(bytes[at]),
+                    } + set.offset;
+                    assert!((0..=255).contains(&q));
+                    let back = scale.scale * (q - scale.zero) as f32;
+                    assert!(
+                        (back - x).abs() <= 0.51 * scale.scale,
+                        "{set:?}: {x} became {back}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn products_are_finished_alike_by_every_set_and_as_the_formulas_say() {
+    let mut next = noise(5);
+    let mut lanes = |size: f32| std::array::from_fn::<f32, COLUMNS, _>(|_| size * next());
+    let (scale, bias, residual) = (lanes(0.001), lanes(1.0), lanes(3.0));
+    let sums: [i32; COLUMNS] = lanes(30_000.0).map(|v| v as i32);
+    let sum: [i32; COLUMNS] = lanes(500.0).map(|v| v as i32);
+    let row = Scale {
+        scale: 0.25,
+        zero: 117,
+    };
+    let columns = Columns {
+        scale: &scale,
+        sum: &sum,
+        bias: &bias,
+    };
+    let erf = |x: f64| {
+        // Its series, which needs no table.
+        let term =
+            |n: i32| (0..n).fold(1.0, |t, k| t * -x * x / f64::from(k + 1)) / f64::from(2 * n + 1);
+        2.0 / std::f64::consts::PI.sqrt() * x * (0..60).map(term).sum::<f64>()
+    };
+    for activation in [
+        Activation::None,
+        Activation::QuickGelu,
+        Activation::Gelu,
+        Activation::GeluTanh,
+    ] {
+        for set in Kernels::all() {
+            let (mut out, mut plain) = ([0.0; COLUMNS], [0.0; COLUMNS]);
+            set.loops()
+                .finish(&sums, row, columns, activation, Some(&residual), &mut out);
+            portable::SET.loops().finish(
+                &sums,
+                row,
+                columns,
+                activation,
+                Some(&residual),
+                &mut plain,
+            );
+            assert_eq!(out, plain, "{set:?}");
+            for i in 0..COLUMNS {
+                let x = f64::from(sums[i] - 117 * sum[i]) * 0.25 * f64::from(scale[i])
+                    + f64::from(bias[i]);
+                let y = match activation {
+                    Activation::None => x,
+                    Activation::QuickGelu => x / (1.0 + (-1.702 * x).exp()),
+                    Activation::Gelu if x.abs() > 3.5 => x.max(0.0),
+                    Activation::Gelu => 0.5 * x * (1.0 + erf(x / 2.0_f64.sqrt())),
+                    Activation::GeluTanh => {
+                        let t = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3));
+                        0.5 * x * (1.0 + t.tanh())
+                    }
+                } + f64::from(residual[i]);
+                assert!(
+                    (f64::from(out[i]) - y).abs() < 2e-3,
+                    "{activation:?} of {x}: {} for {y}",
+                    out[i]
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn softmax_is_that_of_wide_floats_and_leaves_nothing_behind_its_width() {
+    for width in [1_usize, 15, 16, 50, 197] {
+        let mut next = noise(width as u64);
+        let values: Vec<f32> = (0..width).map(|_| 30.0 * next()).collect();
+        let most = values.iter().fold(f64::MIN, |m, v| m.max(f64::from(*v)));
+        let raised: Vec<f64> = values
+            .iter()
+            .map(|v| (0.5 * (f64::from(*v) - most)).exp())
+            .collect();
+        let sum: f64 = raised.iter().sum();
+        for set in Kernels::all() {
+            let mut row = laid_out(&values);
+            set.loops().softmax(&mut row, width, 0.5);
+            for (got, exact) in row.iter().zip(&raised) {
+                assert!((f64::from(*got) - exact / sum).abs() < 1e-6, "{set:?}");
+            }
+            assert!(row[width..].iter().all(|v| *v == 0.0), "{set:?}");
+        }
+    }
+}
+
+#[test]
+fn a_fixed_grid_clamps() {
+    let grid = Grid::Fixed {
+        scale: 0.5,
+        zero: 10,
+        low: 0,
+        high: 255,
+    };
+    let Grid::Fixed {
+        scale,
+        zero,
+        low,
+        high,
+    } = grid
+    else {
+        unreachable!()
+    };
+    let values = laid_out(&[0.24, 0.76, 1000.0, -1000.0]);
+    let row = Row {
+        values: &values,
+        step: COLUMNS,
+        width: 4,
+    };
+    let set = portable::SET;
+    let mut bytes = vec![0; set.block_bytes(1)];
+    let to = Packed {
+        bytes: &mut bytes,
+        row: 0,
+        rows: set.rows,
+        wide: false,
+        offset: 0,
+    };
+    set.loops()
+        .quantize(row, None, Scale { scale, zero }, (low, high), to);
+    assert_eq!(bytes[..4], [10, 12, 255, 0]);
+}

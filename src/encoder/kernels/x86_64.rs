@@ -1,0 +1,210 @@
+//! Sets for x86-64: AVX-512 with VNNI, AVX with VNNI, AVX2.
+
+use std::arch::is_x86_feature_detected;
+use std::arch::x86_64::*;
+
+use super::rows::compiled;
+use super::{COLUMNS, FloatTile, GROUP, Kernels, Tile};
+
+compiled!(avx2, "avx2");
+compiled!(avx512, "avx512f,avx512vl,avx512bw,avx512dq");
+
+/// Bytes of a group of weights.
+const STEP: usize = COLUMNS * GROUP;
+
+/// What this processor has, the fastest first.
+pub(super) fn sets() -> Vec<Kernels> {
+    let has_avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+    let has_512 = is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512dq");
+    let mut sets = Vec::new();
+    if has_avx2 && has_512 && is_x86_feature_detected!("avx512vnni") {
+        sets.push(Kernels {
+            name: "avx512-vnni",
+            rows: 12,
+            wide: false,
+            offset: 0,
+            tile: tile_avx512_vnni,
+            float_tile: float_tile_avx512,
+            loops: avx512::LOOPS,
+        });
+    }
+    if has_avx2 && is_x86_feature_detected!("avxvnni") {
+        sets.push(Kernels {
+            name: "avx-vnni",
+            rows: 6,
+            wide: false,
+            offset: 0,
+            tile: tile_avx_vnni,
+            float_tile: float_tile_avx2,
+            loops: avx2::LOOPS,
+        });
+    }
+    if has_avx2 {
+        sets.push(Kernels {
+            name: "avx2",
+            rows: 6,
+            wide: true,
+            offset: 0,
+            tile: tile_avx2,
+            float_tile: float_tile_avx2,
+            loops: avx2::LOOPS,
+        });
+    }
+    sets
+}
+
+/// 12 rows × 16 columns: one register a row, two chains of sums would only help shorter ones.
+#[target_feature(enable = "avx512f,avx512vnni")]
+fn tile_avx512_vnni(groups: usize, activations: &[u8], weights: &[i8], sums: &mut Tile) {
+    const ROWS: usize = 12;
+    let mut acc = [_mm512_setzero_si512(); ROWS];
+    let (a, w) = (activations.as_ptr(), weights.as_ptr());
+    for g in 0..groups {
+        // SAFETY: the caller checked that `groups` groups are there.
+        unsafe {
+            let w = _mm512_loadu_si512(w.add(g * STEP).cast());
+            let a = a.add(g * ROWS * GROUP).cast::<i32>();
+            for (r, acc) in acc.iter_mut().enumerate() {
+                let a = _mm512_set1_epi32(a.add(r).read_unaligned());
+                *acc = _mm512_dpbusd_epi32(*acc, a, w);
+            }
+        }
+    }
+    for (sums, acc) in sums.iter_mut().zip(acc) {
+        // SAFETY: a row of sums has 16 whole numbers.
+        unsafe { _mm512_storeu_si512(sums.as_mut_ptr().cast(), acc) };
+    }
+}
+
+/// 6 rows × 16 columns.
+#[target_feature(enable = "avx2,avxvnni")]
+fn tile_avx_vnni(groups: usize, activations: &[u8], weights: &[i8], sums: &mut Tile) {
+    const ROWS: usize = 6;
+    let mut acc = [[_mm256_setzero_si256(); 2]; ROWS];
+    let (a, w) = (activations.as_ptr(), weights.as_ptr());
+    for g in 0..groups {
+        // SAFETY: the caller checked that `groups` groups are there.
+        unsafe {
+            let w = w.add(g * STEP).cast::<__m256i>();
+            let w = [_mm256_loadu_si256(w), _mm256_loadu_si256(w.add(1))];
+            let a = a.add(g * ROWS * GROUP).cast::<i32>();
+            for (r, acc) in acc.iter_mut().enumerate() {
+                let a = _mm256_set1_epi32(a.add(r).read_unaligned());
+                acc[0] = _mm256_dpbusd_avx_epi32(acc[0], a, w[0]);
+                acc[1] = _mm256_dpbusd_avx_epi32(acc[1], a, w[1]);
+            }
+        }
+    }
+    for (sums, acc) in sums.iter_mut().zip(acc) {
+        let to = sums.as_mut_ptr().cast::<__m256i>();
+        // SAFETY: a row of sums has 16 whole numbers.
+        unsafe {
+            _mm256_storeu_si256(to, acc[0]);
+            _mm256_storeu_si256(to.add(1), acc[1]);
+        }
+    }
+}
+
+/// Groups after which the two halves of a tile change places, so that both read from the first cache.
+const STRETCH: usize = 192;
+
+/// 6 rows × 16 columns in two halves of 8. Weights are widened to i16 and multiplied in pairs, whose
+/// sums are exact; the multiplier of bytes would saturate.
+#[target_feature(enable = "avx2")]
+fn tile_avx2(groups: usize, activations: &[u8], weights: &[i8], sums: &mut Tile) {
+    const ROWS: usize = 6;
+    *sums = Default::default();
+    let mut from = 0;
+    while from < groups {
+        let count = STRETCH.min(groups - from);
+        let a = &activations[from * ROWS * GROUP * 2..][..count * ROWS * GROUP * 2];
+        let w = &weights[from * STEP..][..count * STEP];
+        half_avx2(count, a, w, 0, sums);
+        half_avx2(count, a, w, 1, sums);
+        from += count;
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn half_avx2(groups: usize, activations: &[u8], weights: &[i8], half: usize, sums: &mut Tile) {
+    const ROWS: usize = 6;
+    // Each register holds four columns, two sums each.
+    let mut acc = [[_mm256_setzero_si256(); 2]; ROWS];
+    let (a, w) = (activations.as_ptr(), weights.as_ptr());
+    for g in 0..groups {
+        // SAFETY: the slices hold `groups` groups: the caller cut them so.
+        unsafe {
+            let w = w.add(g * STEP + half * STEP / 2).cast::<__m128i>();
+            let w0 = _mm256_cvtepi8_epi16(_mm_loadu_si128(w));
+            let w1 = _mm256_cvtepi8_epi16(_mm_loadu_si128(w.add(1)));
+            let a = a.add(g * ROWS * GROUP * 2).cast::<i64>();
+            for (r, acc) in acc.iter_mut().enumerate() {
+                let a = _mm256_set1_epi64x(a.add(r).read_unaligned());
+                acc[0] = _mm256_add_epi32(acc[0], _mm256_madd_epi16(w0, a));
+                acc[1] = _mm256_add_epi32(acc[1], _mm256_madd_epi16(w1, a));
+            }
+        }
+    }
+    for (sums, acc) in sums.iter_mut().zip(acc) {
+        // Columns 0 1 4 5 | 2 3 6 7, then in their order.
+        let pairs = _mm256_hadd_epi32(acc[0], acc[1]);
+        let columns = _mm256_permute4x64_epi64::<0b11_01_10_00>(pairs);
+        // SAFETY: a row of sums has 16 whole numbers, and `half` is 0 or 1.
+        unsafe {
+            let to = sums.as_mut_ptr().add(half * COLUMNS / 2).cast::<__m256i>();
+            let before = _mm256_loadu_si256(to);
+            _mm256_storeu_si256(to, _mm256_add_epi32(before, columns));
+        }
+    }
+}
+
+#[target_feature(enable = "avx2,fma")]
+fn float_tile_avx2(inputs: usize, rows: &[f32], columns: &[f32], sums: &mut FloatTile) {
+    const ROWS: usize = 6;
+    let mut acc = [[_mm256_setzero_ps(); 2]; ROWS];
+    let (a, w) = (rows.as_ptr(), columns.as_ptr());
+    for i in 0..inputs {
+        // SAFETY: the caller checked that 6 rows and 16 columns of `inputs` are there.
+        unsafe {
+            let w = w.add(i * COLUMNS);
+            let w = [_mm256_loadu_ps(w), _mm256_loadu_ps(w.add(8))];
+            for (r, acc) in acc.iter_mut().enumerate() {
+                let a = _mm256_broadcast_ss(&*a.add(r * inputs + i));
+                acc[0] = _mm256_fmadd_ps(a, w[0], acc[0]);
+                acc[1] = _mm256_fmadd_ps(a, w[1], acc[1]);
+            }
+        }
+    }
+    for (sums, acc) in sums.iter_mut().zip(acc) {
+        // SAFETY: a row of sums has 16 floats.
+        unsafe {
+            _mm256_storeu_ps(sums.as_mut_ptr(), acc[0]);
+            _mm256_storeu_ps(sums.as_mut_ptr().add(8), acc[1]);
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f")]
+fn float_tile_avx512(inputs: usize, rows: &[f32], columns: &[f32], sums: &mut FloatTile) {
+    const ROWS: usize = 12;
+    let mut acc = [_mm512_setzero_ps(); ROWS];
+    let (a, w) = (rows.as_ptr(), columns.as_ptr());
+    for i in 0..inputs {
+        // SAFETY: the caller checked that 12 rows and 16 columns of `inputs` are there.
+        unsafe {
+            let w = _mm512_loadu_ps(w.add(i * COLUMNS));
+            for (r, acc) in acc.iter_mut().enumerate() {
+                let a = _mm512_set1_ps(*a.add(r * inputs + i));
+                *acc = _mm512_fmadd_ps(a, w, *acc);
+            }
+        }
+    }
+    for (sums, acc) in sums.iter_mut().zip(acc) {
+        // SAFETY: a row of sums has 16 floats.
+        unsafe { _mm512_storeu_ps(sums.as_mut_ptr(), acc) };
+    }
+}
