@@ -3,9 +3,11 @@
 //! A bundle's ONNX graph runs through tract, optimised once for one frame at a time. The
 //! frozen encoder never changes here; what learns stands to the right of it.
 
+mod fused;
 mod kernels;
 #[cfg(feature = "import")]
 pub(crate) mod onnx;
+mod tracted;
 
 use std::sync::Arc;
 
@@ -84,81 +86,100 @@ pub(crate) fn normalise(values: &mut [f32]) -> Result<()> {
 ///
 /// Cheap to [`fork`](Encoder::fork): workers share the graph and its weights.
 pub struct Encoder {
-    plan: Arc<TypedSimplePlan>,
-    state: TypedSimpleState,
+    engine: Engine,
     preprocessor: Preprocessor,
-    input: Arc<Tensor>,
+    /// The picture as the encoder takes it, and what it says of it.
+    input: Vec<f32>,
+    output: Vec<f32>,
     dim: usize,
+}
+
+/// What runs an encoder.
+enum Engine {
+    /// Ours, as a whole.
+    Fused(fused::Machine),
+    /// tract's, for encoders that are not known to ours.
+    Tract(tracted::Tracted),
 }
 
 impl std::fmt::Debug for Encoder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Encoder")
-            .field("input", &self.input.shape())
+            .field("engine", &self.engine())
+            .field("input", &self.input_size())
             .field("dim", &self.dim)
             .finish()
     }
 }
 
 impl Encoder {
-    /// Opens and optimises the image encoder of `bundle` for `threads` threads a frame (0: all cores).
+    /// Opens the image encoder of `bundle` for `threads` threads a frame (0: all cores).
     ///
-    /// One thread a frame and a [`fork`](Self::fork) a core serve many frames best; more threads
-    /// within a frame pay only for encoders with large products.
+    /// One thread a frame and a [`fork`](Self::fork) a core serve many frames best.
     ///
     /// # Errors
     /// The bundle has no image encoder, this build cannot open its form, or the graph is no
     /// image encoder of the stated width; the words say what was found.
     pub fn open(bundle: &Bundle, threads: usize) -> Result<Self> {
         let preprocessor = Preprocessor::new(bundle.preprocess().clone())?;
-        plan(
-            bundle,
-            &input_shape(&preprocessor),
-            resolve_threads(threads),
-        )
-        .and_then(|plan| Self::on(plan, preprocessor, bundle.dim()))
-        .map_err(|e| e.at(bundle.path()))
+        let threads = resolve_threads(threads);
+        engine(bundle, &input_shape(&preprocessor), threads)
+            .and_then(|engine| Self::on(engine, preprocessor, bundle.dim()))
+            .map_err(|e| e.at(bundle.path()))
     }
 
     /// The encoder in the bytes of an ONNX file that is in no bundle yet, on one thread.
     #[cfg(feature = "import")]
     pub(crate) fn of_onnx(onnx: &[u8], preprocess: &Preprocess, dim: usize) -> Result<Self> {
         let preprocessor = Preprocessor::new(preprocess.clone())?;
-        let plan = onnx_plan(onnx, &input_shape(&preprocessor), Some(dim), 1)?;
-        Self::on(plan, preprocessor, dim)
+        let engine = onnx_engine(onnx, &input_shape(&preprocessor), dim, 1)?;
+        Self::on(engine, preprocessor, dim)
     }
 
-    fn on(plan: Arc<TypedSimplePlan>, preprocessor: Preprocessor, dim: usize) -> Result<Self> {
-        let state = plan.spawn().map_err(|e| run_error(&e))?;
+    fn on(engine: Engine, preprocessor: Preprocessor, dim: usize) -> Result<Self> {
         // A first run on a made-up picture finds operators that fail only when they run.
-        let shape = input_shape(&preprocessor);
-        let picture: Vec<f32> = (0..shape.iter().product())
-            .map(|i| (i % 23) as f32 / 23.0 - 0.3)
-            .collect();
-        let input = Arc::new(Tensor::from_shape(&shape, &picture).map_err(|e| run_error(&e))?);
+        let values = input_shape(&preprocessor).iter().product();
+        let input = (0..values).map(|i| (i % 23) as f32 / 23.0 - 0.3).collect();
         let mut encoder = Self {
-            plan,
-            state,
+            engine,
             preprocessor,
             input,
+            output: Vec::new(),
             dim,
         };
         encoder.run(&mut Feature::default())?;
         Ok(encoder)
     }
 
-    /// Another encoder on the same graph and weights, with working memory of its own.
+    /// Another encoder on the same graph and weights, with working memory of its own, on one thread.
     ///
     /// # Errors
     /// tract cannot set up its state.
     pub fn fork(&self) -> Result<Self> {
+        let engine = match &self.engine {
+            Engine::Fused(m) => Engine::Fused(fused::Machine::new(
+                Arc::clone(m.program()),
+                *m.kernels(),
+                1,
+            )),
+            Engine::Tract(t) => Engine::Tract(t.fork()?),
+        };
         Ok(Self {
-            plan: Arc::clone(&self.plan),
-            state: self.plan.spawn().map_err(|e| run_error(&e))?,
+            engine,
             preprocessor: Preprocessor::new(self.preprocessor.spec().clone())?,
-            input: Arc::new((*self.input).clone()),
+            input: vec![0.0; self.input.len()],
+            output: Vec::new(),
             dim: self.dim,
         })
+    }
+
+    /// What runs the encoder: the name of our kernels, or `tract`.
+    #[must_use]
+    pub fn engine(&self) -> &'static str {
+        match &self.engine {
+            Engine::Fused(m) => m.kernels().name,
+            Engine::Tract(_) => "tract",
+        }
     }
 
     /// Width D of the features.
@@ -188,13 +209,7 @@ impl Encoder {
     /// # Errors
     /// The graph fails to run or answers with numbers that have no direction.
     pub fn encode_into(&mut self, frame: &Frame, feature: &mut Feature) -> Result<()> {
-        // The state has let go of the last input; a copy happens only if it has not.
-        let input = Arc::make_mut(&mut self.input);
-        let mut view = input.try_as_plain_ram_mut().map_err(|e| run_error(&e))?;
-        self.preprocessor.tensor_into(
-            frame,
-            view.as_slice_mut::<f32>().map_err(|e| run_error(&e))?,
-        )?;
+        self.preprocessor.tensor_into(frame, &mut self.input)?;
         self.run(feature)
     }
 
@@ -228,19 +243,17 @@ impl Encoder {
     }
 
     fn run(&mut self, feature: &mut Feature) -> Result<()> {
-        let outputs = self
-            .state
-            .run(tvec!(TValue::from_const(Arc::clone(&self.input))))
-            .map_err(|e| run_error(&e))?;
-        let view = outputs[0].try_as_plain_ram().map_err(|e| run_error(&e))?;
-        let values = view.as_slice::<f32>().map_err(|e| run_error(&e))?;
-        if values.len() != self.dim {
-            let found = format!("{}-wide features", values.len());
+        match &mut self.engine {
+            Engine::Fused(machine) => machine.run(&self.input, &mut self.output),
+            Engine::Tract(tracted) => tracted.run(&self.input, &mut self.output)?,
+        }
+        if self.output.len() != self.dim {
+            let found = format!("{}-wide features", self.output.len());
             let expected = format!("{}: was it exported without the projection?", self.dim);
             return Err(Error::invalid("image encoder output", found, expected));
         }
         feature.0.clear();
-        feature.0.extend_from_slice(values);
+        feature.0.extend_from_slice(&self.output);
         normalise(&mut feature.0)
     }
 }
@@ -279,11 +292,55 @@ fn run_error(e: &TractError) -> Error {
 }
 
 #[cfg(feature = "import")]
-fn plan(bundle: &Bundle, shape: &[usize; 4], threads: usize) -> Result<Arc<TypedSimplePlan>> {
+fn engine(bundle: &Bundle, shape: &[usize; 4], threads: usize) -> Result<Engine> {
     let Some((EncoderForm::Onnx, bytes)) = bundle.image_encoder()? else {
         return Err(no_encoder());
     };
-    onnx_plan(&bytes, shape, Some(bundle.dim()), threads)
+    onnx_engine(&bytes, shape, bundle.dim(), threads)
+}
+
+/// Ours where the graph is known to it, else tract's.
+#[cfg(feature = "import")]
+fn onnx_engine(bytes: &[u8], shape: &[usize; 4], dim: usize, threads: usize) -> Result<Engine> {
+    let graph = onnx::Onnx::parse(bytes)?;
+    match fused_program(&graph, shape, dim)? {
+        Ok(program) => {
+            let kernels = kernels::Kernels::chosen();
+            let machine = fused::Machine::new(Arc::new(program), kernels, threads);
+            Ok(Engine::Fused(machine))
+        }
+        Err(why) => {
+            log::debug!("the image encoder runs on tract alone: {why}");
+            let plan = graph_plan(graph, shape, Some(dim), threads)?;
+            Ok(Engine::Tract(tracted::Tracted::new(plan, shape)?))
+        }
+    }
+}
+
+/// The fused form of an encoder, or why it has none.
+#[cfg(feature = "import")]
+fn fused_program(
+    graph: &onnx::Onnx,
+    shape: &[usize; 4],
+    dim: usize,
+) -> Result<Result<fused::Program, String>> {
+    let input = the_image_input(graph, shape)?;
+    let output = the_feature_output(graph, Some(dim))?;
+    let lengths = shape.map(onnx::Length::Fixed);
+    let fed = onnx::Fed {
+        name: &input,
+        kind: f32::datum_type(),
+        shape: &lengths,
+    };
+    let typed = graph.to_typed(&[fed], &output)?;
+    Ok(match fused::lower::lower(&typed) {
+        Ok((steps, weights)) => {
+            drop(typed);
+            let weights = crate::store::SectionRef::of_bytes(&weights)?;
+            Ok(fused::Program::new(steps, weights)?)
+        }
+        Err(why) => Err(why),
+    })
 }
 
 #[cfg(feature = "import")]
@@ -293,7 +350,16 @@ fn onnx_plan(
     dim: Option<usize>,
     threads: usize,
 ) -> Result<Arc<TypedSimplePlan>> {
-    let graph = onnx::Onnx::parse(bytes)?;
+    graph_plan(onnx::Onnx::parse(bytes)?, shape, dim, threads)
+}
+
+#[cfg(feature = "import")]
+fn graph_plan(
+    graph: onnx::Onnx,
+    shape: &[usize; 4],
+    dim: Option<usize>,
+    threads: usize,
+) -> Result<Arc<TypedSimplePlan>> {
     let input = the_image_input(&graph, shape)?;
     let output = the_feature_output(&graph, dim)?;
     let shape = shape.map(onnx::Length::Fixed);
@@ -327,7 +393,7 @@ pub(crate) fn feature_width(onnx: &[u8], preprocess: &Preprocess) -> Result<usiz
 }
 
 #[cfg(not(feature = "import"))]
-fn plan(bundle: &Bundle, _: &[usize; 4], _: usize) -> Result<Arc<TypedSimplePlan>> {
+fn engine(bundle: &Bundle, _: &[usize; 4], _: usize) -> Result<Engine> {
     let Some((EncoderForm::Onnx, _)) = bundle.image_encoder()? else {
         return Err(no_encoder());
     };

@@ -184,8 +184,8 @@ impl Envelope {
     /// No such section, or damage in it.
     pub fn section_ref(&self, name: &str) -> Result<SectionRef> {
         let range = self.0.table[self.checked_index(name)?].range.clone();
-        let opened = Arc::clone(&self.0);
-        Ok(SectionRef { opened, range })
+        let memory = Memory::File(Arc::clone(&self.0));
+        Ok(SectionRef { memory, range })
     }
 
     /// Compares all checksums that were not compared yet.
@@ -233,19 +233,66 @@ impl Envelope {
 /// A section that keeps its file open; derefs to its bytes. Clones are cheap.
 #[derive(Debug, Clone)]
 pub struct SectionRef {
-    opened: Arc<Opened>,
+    memory: Memory,
     range: Range<usize>,
+}
+
+#[derive(Debug, Clone)]
+enum Memory {
+    File(Arc<Opened>),
+    Own(Arc<Mmap>),
 }
 
 impl Deref for SectionRef {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.opened.bytes[self.range.clone()]
+        let bytes = match &self.memory {
+            Memory::File(opened) => &opened.bytes,
+            Memory::Own(bytes) => bytes,
+        };
+        &bytes[self.range.clone()]
     }
 }
 
 impl SectionRef {
+    /// A section that is in no file yet: a copy of `bytes` that begins at a page.
+    ///
+    /// # Errors
+    /// The system gives no memory.
+    pub(crate) fn of_bytes(bytes: &[u8]) -> Result<Self> {
+        let memory = map::read(&mut &bytes[..], bytes.len());
+        let memory = memory.map_err(|e| Error::io(Path::new("memory"), "reserve", e))?;
+        Ok(Self {
+            memory: Memory::Own(Arc::new(memory)),
+            range: 0..bytes.len(),
+        })
+    }
+
+    /// Bytes `range` of the section.
+    ///
+    /// # Panics
+    /// They do not lie within it.
+    #[must_use]
+    pub(crate) fn part(&self, range: Range<usize>) -> Self {
+        assert!(range.start <= range.end && range.end <= self.range.len());
+        Self {
+            memory: self.memory.clone(),
+            range: self.range.start + range.start..self.range.start + range.end,
+        }
+    }
+
+    /// The section as whole numbers, where it lies.
+    ///
+    /// # Errors
+    /// A length that is no multiple of four bytes.
+    pub(crate) fn i32s(&self) -> Result<&[i32]> {
+        map::i32s(self).ok_or_else(|| {
+            let found = format!("{} bytes", self.len());
+            Error::invalid("section of whole numbers", found, "a multiple of 4 bytes")
+        })
+    }
+
     /// The section as floats, where it lies.
     ///
     /// # Errors

@@ -29,14 +29,21 @@ pub(super) fn read(from: &mut dyn Read, len: usize) -> io::Result<Mmap> {
 }
 
 /// The same bytes as little-endian floats, or `None` where length or address do not fit.
-pub(super) fn f32s(bytes: &[u8]) -> Option<&[f32]> {
+pub(crate) fn f32s(bytes: &[u8]) -> Option<&[f32]> {
     // SAFETY: every four bytes are some f32; align_to gives only whole, aligned values.
     let (before, values, after) = unsafe { bytes.align_to::<f32>() };
     (before.is_empty() && after.is_empty()).then_some(values)
 }
 
+/// The same for whole numbers.
+pub(crate) fn i32s(bytes: &[u8]) -> Option<&[i32]> {
+    // SAFETY: every four bytes are some i32; align_to gives only whole, aligned values.
+    let (before, values, after) = unsafe { bytes.align_to::<i32>() };
+    (before.is_empty() && after.is_empty()).then_some(values)
+}
+
 /// The same bytes as signed ones.
-pub(super) fn i8s(bytes: &[u8]) -> &[i8] {
+pub(crate) fn i8s(bytes: &[u8]) -> &[i8] {
     // SAFETY: u8 and i8 have the same size and alignment, and every byte is some i8.
     unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), bytes.len()) }
 }

@@ -29,6 +29,7 @@ pub use builder::Builder;
 pub use envelope::{Envelope, READ_LIMIT, SectionInfo, SectionRef};
 pub use generations::{Generation, Place};
 pub use layout::{ALIGNMENT, FORMAT_VERSION, Kind, NAME_LIMIT, SECTION_LIMIT, Stamp};
+pub(crate) use map::{f32s, i8s, i32s};
 pub use save::{Saver, replace, replace_with};
 pub use values::{POSTCARD_LIMIT, decode_postcard, encode_postcard};
 

@@ -28,7 +28,7 @@ pub(crate) const COLUMNS: usize = 16;
 /// Inputs that lie side by side for each row and column.
 pub(crate) const GROUP: usize = 4;
 /// Most rows of a tile of any set.
-const MOST_ROWS: usize = 12;
+pub(crate) const MOST_ROWS: usize = 12;
 
 /// Sums of a tile, row by row.
 pub(crate) type Tile = [[i32; COLUMNS]; MOST_ROWS];

@@ -146,7 +146,7 @@ fn nearest(v: f32) -> f32 {
 
 /// The operator in tract.
 #[derive(Clone, Debug, PartialEq)]
-struct FakeQuantize(Range);
+pub(crate) struct FakeQuantize(pub(crate) Range);
 
 // A range read from a file holds no NaN.
 impl Eq for FakeQuantize {}

@@ -1,0 +1,384 @@
+//! What a fused encoder does, step by step: the form in which bundles keep it.
+//!
+//! A value is a matrix of floats for each picture: `rows` tokens by `width` columns. Steps come in an
+//! order in which they can run; each makes one value. Weights lie in one section beside the graph,
+//! named by their place there.
+
+use serde::{Deserialize, Serialize};
+
+use crate::encoder::kernels::rows::{Activation, Grid};
+use crate::encoder::kernels::{COLUMNS, GROUP};
+use crate::error::{Error, Result};
+
+/// Steps of the largest encoder that we believe in.
+const MOST_STEPS: usize = 10_000;
+/// Longest side of any value: far beyond any CLIP, and short enough that sizes cannot overflow.
+const MOST_SIDE: u32 = 1 << 16;
+/// Most values of one matrix.
+const MOST_VALUES: u64 = 1 << 27;
+
+/// Number of a value.
+pub(crate) type Value = u32;
+
+/// The whole encoder.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Graph {
+    /// Channels, height and width of the picture.
+    pub(crate) input: [u32; 3],
+    /// Steps in order; step n makes value n.
+    pub(crate) steps: Vec<Step>,
+}
+
+/// Where weights lie in their section, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Place {
+    pub(crate) first: u64,
+    pub(crate) bytes: u64,
+}
+
+/// Gain and bias of a LayerNorm (Ba, Kiros and Hinton 2016), padded to whole blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Norm {
+    pub(crate) gain: Place,
+    pub(crate) bias: Place,
+    pub(crate) epsilon: f32,
+}
+
+/// A matrix that rows are multiplied with, `inputs` × `columns`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Matrix {
+    pub(crate) inputs: u32,
+    pub(crate) columns: u32,
+    pub(crate) form: Form,
+    /// One a column, in whole blocks.
+    pub(crate) bias: Place,
+}
+
+/// What the weights of a matrix are.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Form {
+    /// `[block of 16 columns][input][column]`.
+    Floats { weights: Place },
+    /// Packed s8 (see the kernels), with a scale and a sum for each column, and how rows are rounded.
+    Int8 {
+        weights: Place,
+        scales: Place,
+        sums: Place,
+        rounding: Rounding,
+    },
+}
+
+/// How the rows of an int8 product are rounded.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Rounding {
+    /// Each row by its own range.
+    Row,
+    /// All rows of a picture by the range of all.
+    Picture,
+    /// A grid that calibration fixed.
+    Fixed {
+        scale: f32,
+        zero: i32,
+        low: i32,
+        high: i32,
+    },
+}
+
+impl Rounding {
+    pub(crate) fn grid(self) -> Grid {
+        match self {
+            Self::Row | Self::Picture => Grid::Own,
+            Self::Fixed {
+                scale,
+                zero,
+                low,
+                high,
+            } => Grid::Fixed {
+                scale,
+                zero,
+                low,
+                high,
+            },
+        }
+    }
+}
+
+/// A stretch of columns of a value, in whole blocks from `first`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Part {
+    pub(crate) value: Value,
+    pub(crate) first: u32,
+}
+
+/// One step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Step {
+    /// The picture cut into squares of `side` pixels: a row each, channel by channel.
+    Patches { side: u32 },
+    /// Rows put behind a first one of constants, if any, with constants added to each: `table` has
+    /// those of every row, the first included.
+    Embed {
+        rows: Value,
+        first: bool,
+        table: Place,
+    },
+    /// Each row normed.
+    Norm { rows: Value, norm: Norm },
+    /// Each row normed, multiplied, activated, and `residual` added.
+    Linear {
+        rows: Value,
+        norm: Option<Norm>,
+        matrix: Matrix,
+        activation: Activation,
+        residual: Option<Value>,
+    },
+    /// softmax(scale · Q Kᵀ) V for each head (Vaswani et al. 2017, equation 1).
+    Attention {
+        query: Part,
+        key: Part,
+        value: Part,
+        heads: u32,
+        head_width: u32,
+        scale: f32,
+    },
+    /// One row of each picture.
+    Pick { rows: Value, row: u32 },
+    /// The mean of the rows of each picture, from row `first`.
+    Mean { rows: Value, first: u32 },
+}
+
+/// Rows and columns of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shape {
+    pub(crate) rows: usize,
+    pub(crate) width: usize,
+}
+
+impl Shape {
+    /// Blocks of columns.
+    pub(crate) fn blocks(self) -> usize {
+        self.width.div_ceil(COLUMNS)
+    }
+
+    /// Floats of the value of one picture.
+    pub(crate) fn values(self) -> usize {
+        self.rows * self.blocks() * COLUMNS
+    }
+}
+
+impl Step {
+    /// Hands on every value that the step reads.
+    pub(crate) fn reads(&self, mut each: impl FnMut(Value)) {
+        match self {
+            Self::Patches { .. } => {}
+            Self::Embed { rows, .. }
+            | Self::Norm { rows, .. }
+            | Self::Pick { rows, .. }
+            | Self::Mean { rows, .. } => each(*rows),
+            Self::Linear { rows, residual, .. } => {
+                each(*rows);
+                residual.iter().copied().for_each(each);
+            }
+            Self::Attention {
+                query, key, value, ..
+            } => [query, key, value].iter().for_each(|p| each(p.value)),
+        }
+    }
+}
+
+impl Graph {
+    /// Shapes of all values, with `weights` bytes of weights: everything that running relies on.
+    ///
+    /// # Errors
+    /// A step does not fit the ones before it, or its weights are not there.
+    pub(crate) fn shapes(&self, weights: usize) -> Result<Vec<Shape>> {
+        if self.steps.is_empty() || self.steps.len() > MOST_STEPS {
+            return Err(wrong(0, &format!("{} steps in all", self.steps.len())));
+        }
+        if self.input.iter().any(|n| *n == 0 || *n > MOST_SIDE) {
+            return Err(wrong(0, &format!("a picture of {:?}", self.input)));
+        }
+        let mut shapes = Vec::with_capacity(self.steps.len());
+        for (at, step) in self.steps.iter().enumerate() {
+            let check = Check {
+                graph: self,
+                shapes: &shapes,
+                weights: weights as u64,
+            };
+            let shape = check.step(step).filter(|s| {
+                let whole = s.rows as u64 * s.blocks() as u64 * COLUMNS as u64;
+                s.rows > 0 && s.width > 0 && s.width <= MOST_SIDE as usize && whole <= MOST_VALUES
+            });
+            shapes.push(shape.ok_or_else(|| wrong(at, &format!("{step:?}")))?);
+        }
+        if shapes.last().is_none_or(|s| s.rows != 1) {
+            return Err(wrong(
+                self.steps.len() - 1,
+                "a last step that is no single row",
+            ));
+        }
+        Ok(shapes)
+    }
+}
+
+fn wrong(at: usize, found: &str) -> Error {
+    let found = format!("step {at}: {found}");
+    Error::invalid(
+        "fused encoder",
+        found,
+        "steps and weights that fit each other: import the model again",
+    )
+}
+
+/// Checks a step against those before it; `None` is a misfit.
+struct Check<'a> {
+    graph: &'a Graph,
+    shapes: &'a [Shape],
+    weights: u64,
+}
+
+impl Check<'_> {
+    fn shape(&self, value: Value) -> Option<Shape> {
+        self.shapes.get(value as usize).copied()
+    }
+
+    /// Whether a place holds so many items of so many bytes, aligned for them.
+    fn holds(&self, place: Place, items: usize, size: u64) -> Option<()> {
+        let end = place.first.checked_add(place.bytes)?;
+        let fits =
+            place.first % 64 == 0 && end <= self.weights && place.bytes == items as u64 * size;
+        fits.then_some(())
+    }
+
+    fn norm(&self, norm: &Norm, width: usize) -> Option<()> {
+        let padded = width.next_multiple_of(COLUMNS);
+        self.holds(norm.gain, padded, 4)?;
+        self.holds(norm.bias, padded, 4)?;
+        (norm.epsilon >= 0.0 && norm.epsilon.is_finite()).then_some(())
+    }
+
+    fn matrix(&self, m: &Matrix) -> Option<()> {
+        let (inputs, columns) = (m.inputs as usize, m.columns as usize);
+        if m.inputs == 0 || m.columns == 0 || m.inputs > MOST_SIDE || m.columns > MOST_SIDE {
+            return None;
+        }
+        let padded = columns.next_multiple_of(COLUMNS);
+        self.holds(m.bias, padded, 4)?;
+        match m.form {
+            Form::Floats { weights } => self.holds(weights, padded * inputs, 4),
+            Form::Int8 {
+                weights,
+                scales,
+                sums,
+                rounding,
+            } => {
+                self.holds(weights, padded * inputs.next_multiple_of(GROUP), 1)?;
+                self.holds(scales, padded, 4)?;
+                self.holds(sums, padded, 4)?;
+                match rounding {
+                    Rounding::Fixed {
+                        scale,
+                        zero,
+                        low,
+                        high,
+                    } => {
+                        let bounds = low >= 0 && high <= 255;
+                        (scale > 0.0 && scale.is_finite() && bounds && (low..=high).contains(&zero))
+                            .then_some(())
+                    }
+                    Rounding::Row | Rounding::Picture => Some(()),
+                }
+            }
+        }
+    }
+
+    fn part(&self, part: Part, width: usize) -> Option<Shape> {
+        let shape = self.shape(part.value)?;
+        let first = (part.first as usize).checked_mul(COLUMNS)?;
+        (first.checked_add(width)? <= shape.width).then_some(shape)
+    }
+
+    fn step(&self, step: &Step) -> Option<Shape> {
+        let [channels, height, width] = self.graph.input.map(|n| n as usize);
+        match step {
+            Step::Patches { side } => {
+                let side = *side as usize;
+                let fits = side > 0 && height % side == 0 && width % side == 0;
+                fits.then(|| Shape {
+                    rows: (height / side) * (width / side),
+                    width: channels * side * side,
+                })
+            }
+            Step::Embed { rows, first, table } => {
+                let shape = self.shape(*rows)?;
+                let shape = Shape {
+                    rows: shape.rows + usize::from(*first),
+                    ..shape
+                };
+                self.holds(*table, shape.values(), 4)?;
+                Some(shape)
+            }
+            Step::Norm { rows, norm } => {
+                let shape = self.shape(*rows)?;
+                self.norm(norm, shape.width)?;
+                Some(shape)
+            }
+            Step::Linear {
+                rows,
+                norm,
+                matrix,
+                residual,
+                ..
+            } => {
+                let from = self.shape(*rows)?;
+                if from.width != matrix.inputs as usize {
+                    return None;
+                }
+                if let Some(norm) = norm {
+                    self.norm(norm, from.width)?;
+                }
+                self.matrix(matrix)?;
+                let shape = Shape {
+                    rows: from.rows,
+                    width: matrix.columns as usize,
+                };
+                match residual {
+                    Some(r) if self.shape(*r)? != shape => None,
+                    _ => Some(shape),
+                }
+            }
+            Step::Attention {
+                query,
+                key,
+                value,
+                heads,
+                head_width,
+                scale,
+            } => {
+                let (heads, head_width) = (*heads as usize, *head_width as usize);
+                if heads == 0
+                    || head_width == 0
+                    || head_width % COLUMNS != 0
+                    || !(scale.is_finite() && *scale > 0.0)
+                {
+                    return None;
+                }
+                let width = heads.checked_mul(head_width)?;
+                let shapes = [query, key, value].map(|p| self.part(*p, width));
+                let [query, key, value] = [shapes[0]?, shapes[1]?, shapes[2]?];
+                (key.rows == value.rows).then_some(Shape {
+                    rows: query.rows,
+                    width,
+                })
+            }
+            Step::Pick { rows, row } => {
+                let shape = self.shape(*rows)?;
+                ((*row as usize) < shape.rows).then_some(Shape { rows: 1, ..shape })
+            }
+            Step::Mean { rows, first } => {
+                let shape = self.shape(*rows)?;
+                ((*first as usize) < shape.rows).then_some(Shape { rows: 1, ..shape })
+            }
+        }
+    }
+}

@@ -1,0 +1,371 @@
+//! The graph while it is being put together, with weights as the file has them, and what makes it
+//! shorter: norms that go into the products behind them, rows that nobody reads left out, products of the
+//! same rows made one.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::encoder::fused::graph::Rounding;
+use crate::encoder::kernels::rows::Activation;
+
+/// Gain and bias by column.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Norm {
+    pub(super) gain: Vec<f32>,
+    pub(super) bias: Vec<f32>,
+    pub(super) epsilon: f32,
+}
+
+/// Weights column by column.
+#[derive(Clone, Debug)]
+pub(super) struct Matrix {
+    pub(super) inputs: usize,
+    pub(super) columns: usize,
+    pub(super) weights: Arc<Vec<f32>>,
+    pub(super) bias: Vec<f32>,
+    /// How rows are rounded, where the product is one of 8 bits.
+    pub(super) rounding: Option<Rounding>,
+}
+
+/// Columns of a step, from the first one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Part {
+    pub(super) step: usize,
+    pub(super) first: usize,
+}
+
+/// As the graph's steps, which say more.
+#[derive(Clone, Debug)]
+pub(super) enum Step {
+    Patches {
+        side: usize,
+    },
+    Embed {
+        rows: usize,
+        first: bool,
+        table: Arc<Vec<f32>>,
+    },
+    Norm {
+        rows: usize,
+        norm: Arc<Norm>,
+    },
+    Linear {
+        rows: usize,
+        norm: Option<Arc<Norm>>,
+        matrix: Arc<Matrix>,
+        activation: Activation,
+        residual: Option<usize>,
+    },
+    Attention {
+        parts: [Part; 3],
+        heads: usize,
+        head_width: usize,
+        scale: f32,
+    },
+    Pick {
+        rows: usize,
+        row: usize,
+    },
+    Mean {
+        rows: usize,
+    },
+}
+
+/// A step as a pattern finds it.
+pub(super) enum Maker {
+    Patches {
+        side: usize,
+    },
+    Embed {
+        rows: usize,
+        first: bool,
+        table: Vec<f32>,
+    },
+    Norm {
+        rows: usize,
+        norm: Norm,
+    },
+    Linear {
+        rows: usize,
+        matrix: Matrix,
+        activation: Activation,
+    },
+    Attention {
+        parts: [usize; 3],
+        heads: usize,
+        head_width: usize,
+        scale: f32,
+    },
+    Pick {
+        rows: usize,
+        row: usize,
+    },
+    Mean {
+        rows: usize,
+    },
+    Whole(Step),
+}
+
+/// Steps so far, each behind those that it reads.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Draft {
+    pub(super) steps: Vec<Step>,
+}
+
+impl Draft {
+    pub(super) fn add(&mut self, maker: Maker) -> usize {
+        self.push(match maker {
+            Maker::Patches { side } => Step::Patches { side },
+            Maker::Embed { rows, first, table } => Step::Embed {
+                rows,
+                first,
+                table: Arc::new(table),
+            },
+            Maker::Norm { rows, norm } => Step::Norm {
+                rows,
+                norm: Arc::new(norm),
+            },
+            // A norm goes into the product behind it.
+            Maker::Linear {
+                rows,
+                matrix,
+                activation,
+            } => {
+                let (rows, norm) = match &self.steps[rows] {
+                    Step::Norm { rows, norm } => (*rows, Some(Arc::clone(norm))),
+                    _ => (rows, None),
+                };
+                Step::Linear {
+                    rows,
+                    norm,
+                    matrix: Arc::new(matrix),
+                    activation,
+                    residual: None,
+                }
+            }
+            Maker::Attention {
+                parts,
+                heads,
+                head_width,
+                scale,
+            } => Step::Attention {
+                parts: parts.map(|step| Part { step, first: 0 }),
+                heads,
+                head_width,
+                scale,
+            },
+            Maker::Pick { rows, row } => Step::Pick { rows, row },
+            Maker::Mean { rows } => Step::Mean { rows },
+            Maker::Whole(step) => step,
+        })
+    }
+
+    fn push(&mut self, step: Step) -> usize {
+        self.steps.push(step);
+        self.steps.len() - 1
+    }
+
+    /// The same graph with nothing that `output` does not need.
+    pub(super) fn tidied(mut self, output: usize) -> Self {
+        let output = self.early(output);
+        self.merge();
+        let mut kept = Self::default();
+        self.keep(output, &mut kept, &mut HashMap::new());
+        kept
+    }
+
+    /// Picks a row as early as it can be: of what goes into the steps that treat each row alike.
+    fn early(&mut self, output: usize) -> usize {
+        let mut chain = vec![output];
+        // What stands behind the pick has one row already.
+        while let Some(rows) = match &self.steps[chain[chain.len() - 1]] {
+            Step::Linear {
+                rows,
+                residual: None,
+                ..
+            }
+            | Step::Norm { rows, .. } => Some(*rows),
+            _ => None,
+        } {
+            chain.push(rows);
+        }
+        let last = chain[chain.len() - 1];
+        let Step::Pick { rows, row } = self.steps[last] else {
+            return output;
+        };
+        let mut made = HashMap::new();
+        let mut picked = self.picked(rows, row, &mut made);
+        for at in chain.iter().rev().skip(1) {
+            let mut step = self.steps[*at].clone();
+            match &mut step {
+                Step::Linear { rows, .. } | Step::Norm { rows, .. } => *rows = picked,
+                _ => {}
+            }
+            picked = self.push(step);
+        }
+        picked
+    }
+
+    fn picked(&mut self, at: usize, row: usize, made: &mut HashMap<usize, usize>) -> usize {
+        if let Some(known) = made.get(&at) {
+            return *known;
+        }
+        let step = match self.steps[at].clone() {
+            Step::Linear {
+                rows,
+                norm,
+                matrix,
+                activation,
+                residual,
+            } => {
+                let rows = self.picked(rows, row, made);
+                let residual = residual.map(|r| self.picked(r, row, made));
+                Step::Linear {
+                    rows,
+                    norm,
+                    matrix,
+                    activation,
+                    residual,
+                }
+            }
+            Step::Norm { rows, norm } => {
+                let rows = self.picked(rows, row, made);
+                Step::Norm { rows, norm }
+            }
+            // The queries alone: keys and values are asked for by every row.
+            Step::Attention {
+                parts: [query, key, value],
+                heads,
+                head_width,
+                scale,
+            } => {
+                let step = self.picked(query.step, row, made);
+                let query = Part { step, ..query };
+                Step::Attention {
+                    parts: [query, key, value],
+                    heads,
+                    head_width,
+                    scale,
+                }
+            }
+            _ => Step::Pick { rows: at, row },
+        };
+        let step = self.push(step);
+        made.insert(at, step);
+        step
+    }
+
+    /// Products of the same rows that only an attention reads become one.
+    fn merge(&mut self) {
+        for at in 0..self.steps.len() {
+            let Step::Attention { parts, .. } = &self.steps[at] else {
+                continue;
+            };
+            let mut parts = *parts;
+            let mut groups: Vec<Vec<usize>> = Vec::new();
+            for i in 0..3 {
+                let group = groups
+                    .iter_mut()
+                    .find(|g| self.are_alike(parts[g[0]], parts[i]));
+                match group {
+                    Some(group) => group.push(i),
+                    None => groups.push(vec![i]),
+                }
+            }
+            for group in groups.iter().filter(|g| g.len() > 1) {
+                let steps: Vec<usize> = group.iter().map(|i| parts[*i].step).collect();
+                let Some((step, firsts)) = self.merged(&steps) else {
+                    continue;
+                };
+                for (i, first) in group.iter().zip(firsts) {
+                    parts[*i] = Part { step, first };
+                }
+            }
+            if let Step::Attention { parts: of, .. } = &mut self.steps[at] {
+                *of = parts;
+            }
+        }
+    }
+
+    fn are_alike(&self, a: Part, b: Part) -> bool {
+        let facts = |part: Part| match &self.steps[part.step] {
+            Step::Linear {
+                rows,
+                norm,
+                matrix,
+                activation: Activation::None,
+                residual: None,
+            } if part.first == 0 => Some((*rows, norm.clone(), matrix.rounding)),
+            _ => None,
+        };
+        let (Some(a_facts), Some(b_facts)) = (facts(a), facts(b)) else {
+            return false;
+        };
+        a.step != b.step && a_facts == b_facts
+    }
+
+    fn merged(&mut self, steps: &[usize]) -> Option<(usize, Vec<usize>)> {
+        let matrices: Vec<Arc<Matrix>> = steps
+            .iter()
+            .filter_map(|s| match &self.steps[*s] {
+                Step::Linear { matrix, .. } => Some(Arc::clone(matrix)),
+                _ => None,
+            })
+            .collect();
+        let Step::Linear { rows, norm, .. } = self.steps[steps[0]].clone() else {
+            return None;
+        };
+        let mut firsts = Vec::new();
+        let (mut columns, mut weights, mut bias) = (0, Vec::new(), Vec::new());
+        for m in &matrices {
+            firsts.push(columns);
+            columns += m.columns;
+            weights.extend_from_slice(&m.weights);
+            bias.extend_from_slice(&m.bias);
+        }
+        let matrix = Matrix {
+            inputs: matrices[0].inputs,
+            columns,
+            weights: Arc::new(weights),
+            bias,
+            rounding: matrices[0].rounding,
+        };
+        let step = self.push(Step::Linear {
+            rows,
+            norm,
+            matrix: Arc::new(matrix),
+            activation: Activation::None,
+            residual: None,
+        });
+        Some((step, firsts))
+    }
+
+    /// Copies `at` with all that it reads behind what `kept` has.
+    fn keep(&self, at: usize, kept: &mut Self, made: &mut HashMap<usize, usize>) -> usize {
+        if let Some(known) = made.get(&at) {
+            return *known;
+        }
+        let mut step = self.steps[at].clone();
+        match &mut step {
+            Step::Patches { .. } => {}
+            Step::Embed { rows, .. }
+            | Step::Norm { rows, .. }
+            | Step::Pick { rows, .. }
+            | Step::Mean { rows } => *rows = self.keep(*rows, kept, made),
+            Step::Linear { rows, residual, .. } => {
+                *rows = self.keep(*rows, kept, made);
+                if let Some(residual) = residual {
+                    *residual = self.keep(*residual, kept, made);
+                }
+            }
+            Step::Attention { parts, .. } => {
+                for part in parts {
+                    part.step = self.keep(part.step, kept, made);
+                }
+            }
+        }
+        let step = kept.push(step);
+        made.insert(at, step);
+        step
+    }
+}

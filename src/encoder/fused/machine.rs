@@ -1,0 +1,756 @@
+//! Runs a fused graph: one step after the other, each shared among the threads of a pool.
+
+use std::sync::Arc;
+
+use super::graph::{Form, Graph, Matrix, Norm, Part, Place, Rounding, Shape, Step, Value};
+use crate::encoder::kernels::rows::{
+    Activation, Columns, Grid, Lanes, Loops, Normed, Packed, Row, Scale, scale_of,
+};
+use crate::encoder::kernels::{COLUMNS, FloatTile, GROUP, Kernels, MOST_ROWS, Pool, Tile};
+use crate::error::Result;
+use crate::store::{self, SectionRef};
+
+/// A graph that was checked, with its weights: what machines share.
+#[derive(Debug)]
+pub(crate) struct Program {
+    graph: Graph,
+    shapes: Vec<Shape>,
+    weights: SectionRef,
+    /// Where each value is kept; values that are never needed together share a place.
+    slots: Vec<usize>,
+    slot_values: Vec<usize>,
+}
+
+impl Program {
+    /// Checks `graph` against its weights.
+    ///
+    /// # Errors
+    /// They do not fit each other.
+    pub(crate) fn new(graph: Graph, weights: SectionRef) -> Result<Self> {
+        let shapes = graph.shapes(weights.len())?;
+        let (slots, slot_values) = places(&graph, &shapes);
+        Ok(Self {
+            graph,
+            shapes,
+            weights,
+            slots,
+            slot_values,
+        })
+    }
+
+    /// Width of what comes out.
+    pub(crate) fn dim(&self) -> usize {
+        self.shapes.last().map_or(0, |s| s.width)
+    }
+
+    /// Channels × height × width of what goes in.
+    pub(crate) fn input(&self) -> [usize; 3] {
+        self.graph.input.map(|n| n as usize)
+    }
+
+    pub(crate) fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    pub(crate) fn weights(&self) -> &SectionRef {
+        &self.weights
+    }
+
+    fn part(&self, place: Place) -> &[u8] {
+        // Checked when the program was made.
+        &self.weights[place.first as usize..][..place.bytes as usize]
+    }
+
+    fn floats(&self, place: Place) -> &[f32] {
+        store::f32s(self.part(place)).expect("checked: aligned and whole")
+    }
+
+    fn whole(&self, place: Place) -> &[i32] {
+        store::i32s(self.part(place)).expect("checked: aligned and whole")
+    }
+
+    fn norm(&self, norm: &Norm) -> (&[f32], &[f32], f32) {
+        (self.floats(norm.gain), self.floats(norm.bias), norm.epsilon)
+    }
+
+    /// Products of floats and of whole numbers of one picture.
+    pub(crate) fn products(&self) -> (u64, u64) {
+        let mut all = (0, 0);
+        for (step, shape) in self.graph.steps.iter().zip(&self.shapes) {
+            match step {
+                Step::Linear { matrix, .. } => {
+                    let count =
+                        shape.rows as u64 * u64::from(matrix.inputs) * u64::from(matrix.columns);
+                    match matrix.form {
+                        Form::Floats { .. } => all.0 += count,
+                        Form::Int8 { .. } => all.1 += count,
+                    }
+                }
+                Step::Attention { key, .. } => {
+                    let rows = self.shapes[key.value as usize].rows;
+                    all.0 += 2 * (shape.rows * rows * shape.width) as u64;
+                }
+                _ => {}
+            }
+        }
+        all
+    }
+}
+
+/// A place for each value, reused after its last reader, and the floats that each place must hold.
+fn places(graph: &Graph, shapes: &[Shape]) -> (Vec<usize>, Vec<usize>) {
+    let mut last: Vec<usize> = (0..graph.steps.len()).collect();
+    for (at, step) in graph.steps.iter().enumerate() {
+        step.reads(|value| last[value as usize] = at);
+    }
+    let (mut slots, mut sizes, mut free): (Vec<usize>, Vec<usize>, Vec<usize>) = Default::default();
+    for (at, shape) in shapes.iter().enumerate() {
+        // The smallest that is large enough, else the largest, which then grows.
+        let fits = |slot: &&usize| sizes[**slot] >= shape.values();
+        let best = free.iter().filter(fits).min_by_key(|slot| sizes[**slot]);
+        let best = best
+            .or_else(|| free.iter().max_by_key(|slot| sizes[**slot]))
+            .copied();
+        let slot = best.unwrap_or_else(|| {
+            sizes.push(0);
+            sizes.len() - 1
+        });
+        free.retain(|s| *s != slot);
+        sizes[slot] = sizes[slot].max(shape.values());
+        slots.push(slot);
+        let ended = (0..=at).filter(|v| last[*v] == at && *v + 1 < shapes.len());
+        free.extend(
+            ended
+                .map(|v| slots[v])
+                .filter(|s| !free.contains(s))
+                .collect::<Vec<_>>(),
+        );
+    }
+    (slots, sizes)
+}
+
+/// A block of rows, packed for a product.
+#[derive(Default)]
+struct Block {
+    bytes: Vec<u8>,
+    floats: Vec<f32>,
+    scales: [Scale; MOST_ROWS],
+}
+
+/// What one thread needs of its own for attention.
+#[derive(Default)]
+struct Scratch {
+    queries: Vec<f32>,
+    keys: Vec<f32>,
+    /// Products of a block of queries with all keys, in whole blocks.
+    scores: Vec<f32>,
+    /// What becomes of them by softmax, side by side.
+    shares: Vec<f32>,
+    tile: FloatTile,
+}
+
+/// A program with its working memory.
+pub(crate) struct Machine {
+    program: Arc<Program>,
+    kernels: Kernels,
+    pool: Pool,
+    slots: Vec<Vec<f32>>,
+    blocks: Vec<Block>,
+    scratches: Vec<Scratch>,
+    /// Ranges of the pictures of a batch, where rows are rounded by them.
+    extents: Vec<(f32, f32)>,
+    pictures: usize,
+}
+
+impl Machine {
+    /// Memory for one picture at a time, on `threads` threads.
+    pub(crate) fn new(program: Arc<Program>, kernels: Kernels, threads: usize) -> Self {
+        let pool = Pool::new(threads);
+        let scratches = (0..pool.threads()).map(|_| Scratch::default()).collect();
+        let slots = program.slot_values.iter().map(|n| vec![0.0; *n]).collect();
+        Self {
+            program,
+            kernels,
+            pool,
+            slots,
+            blocks: Vec::new(),
+            scratches,
+            extents: Vec::new(),
+            pictures: 1,
+        }
+    }
+
+    pub(crate) fn program(&self) -> &Arc<Program> {
+        &self.program
+    }
+
+    pub(crate) fn kernels(&self) -> &Kernels {
+        &self.kernels
+    }
+
+    pub(crate) fn threads(&self) -> usize {
+        self.pool.threads()
+    }
+
+    /// Runs on `pictures`, one after the other channels × height × width; the features come in the
+    /// same order.
+    pub(crate) fn run(&mut self, pictures: &[f32], features: &mut Vec<f32>) {
+        let program = Arc::clone(&self.program);
+        let count = pictures.len() / program.input().iter().product::<usize>().max(1);
+        if count > self.pictures {
+            for (slot, values) in self.slots.iter_mut().zip(&program.slot_values) {
+                slot.resize(values * count, 0.0);
+            }
+            self.pictures = count;
+        }
+        for at in 0..program.graph.steps.len() {
+            // Taken out, so that the others can be read meanwhile.
+            let slot = program.slots[at];
+            let mut out = std::mem::take(&mut self.slots[slot]);
+            let length = program.shapes[at].values() * count;
+            self.step(&program, at, pictures, count, &mut out[..length]);
+            self.slots[slot] = out;
+        }
+        let dim = program.dim();
+        let last = &self.slots[program.slots[program.slots.len() - 1]];
+        features.clear();
+        for picture in 0..count {
+            // Rows of several pictures lie side by side in each block.
+            let blocks = (0..dim).step_by(COLUMNS);
+            for (b, first) in blocks.enumerate() {
+                let from = (b * count + picture) * COLUMNS;
+                let width = COLUMNS.min(dim - first);
+                features.extend_from_slice(&last[from..from + width]);
+            }
+        }
+    }
+
+    fn step(
+        &mut self,
+        program: &Program,
+        at: usize,
+        pictures: &[f32],
+        count: usize,
+        out: &mut [f32],
+    ) {
+        let shape = program.shapes[at];
+        match &program.graph.steps[at] {
+            Step::Patches { side } => {
+                patches(program.input(), *side as usize, pictures, shape, out);
+            }
+            Step::Embed { rows, first, table } => {
+                let from = self.view(program, *rows, count);
+                embed(
+                    from,
+                    usize::from(*first),
+                    program.floats(*table),
+                    shape,
+                    out,
+                );
+            }
+            Step::Norm { rows, norm } => {
+                let from = self.view(program, *rows, count);
+                let (gain, bias, epsilon) = program.norm(norm);
+                let loops = self.kernels.loops();
+                for row in 0..shape.rows * count {
+                    let to = &mut out[row * COLUMNS..];
+                    let row = from.row(row);
+                    let (mean, factor) = loops.moments(row, epsilon);
+                    let norm = Normed {
+                        mean,
+                        factor,
+                        gain,
+                        bias,
+                    };
+                    loops.norm(row, &norm, to, from.step());
+                }
+            }
+            Step::Linear {
+                rows,
+                norm,
+                matrix,
+                activation,
+                residual,
+            } => {
+                self.pack(program, *rows, norm.as_ref(), matrix, count);
+                self.multiply(
+                    program,
+                    matrix,
+                    (*activation, *residual),
+                    shape.rows * count,
+                    out,
+                );
+            }
+            Step::Attention {
+                query,
+                key,
+                value,
+                head_width,
+                scale,
+                ..
+            } => {
+                let heads = Heads {
+                    width: *head_width as usize,
+                    scale: *scale,
+                };
+                self.attend(program, [*query, *key, *value], heads, count, out);
+            }
+            Step::Pick { rows, row } => {
+                let from = self.view(program, *rows, count);
+                let first = *row as usize * COLUMNS;
+                from.gather(out, |from, to| {
+                    to.copy_from_slice(&from[first..][..COLUMNS])
+                });
+            }
+            Step::Mean { rows, first } => {
+                let from = self.view(program, *rows, count);
+                let (first, tokens) = (*first as usize, from.shape.rows);
+                from.gather(out, |from, to| {
+                    to.fill(0.0);
+                    for row in from.chunks_exact(COLUMNS).skip(first) {
+                        to.iter_mut().zip(row).for_each(|(to, v)| *to += v);
+                    }
+                    to.iter_mut().for_each(|to| *to /= (tokens - first) as f32);
+                });
+            }
+        }
+    }
+
+    fn view(&self, program: &Program, value: Value, count: usize) -> View<'_> {
+        View {
+            values: &self.slots[program.slots[value as usize]],
+            shape: program.shapes[value as usize],
+            count,
+        }
+    }
+
+    /// Rounds and packs the rows of a value for `matrix`, block by block.
+    fn pack(
+        &mut self,
+        program: &Program,
+        rows: Value,
+        norm: Option<&Norm>,
+        matrix: &Matrix,
+        count: usize,
+    ) {
+        let set = self.kernels;
+        let loops = set.loops();
+        // Not `view`: the blocks are written meanwhile.
+        let from = View {
+            values: &self.slots[program.slots[rows as usize]],
+            shape: program.shapes[rows as usize],
+            count,
+        };
+        let norm = norm.map(|n| program.norm(n));
+        let normed = |row: Row<'_>| {
+            norm.map(|(gain, bias, epsilon)| {
+                let (mean, factor) = loops.moments(row, epsilon);
+                Normed {
+                    mean,
+                    factor,
+                    gain,
+                    bias,
+                }
+            })
+        };
+        let total = from.shape.rows * count;
+        let blocks = total.div_ceil(set.rows);
+        if self.blocks.len() < blocks {
+            self.blocks.resize_with(blocks, Block::default);
+        }
+        let inputs = matrix.inputs as usize;
+        let rounding = match matrix.form {
+            Form::Floats { .. } => None,
+            Form::Int8 { rounding, .. } => Some(rounding),
+        };
+        self.extents.clear();
+        if rounding == Some(Rounding::Picture) {
+            let of_picture = |picture: usize| {
+                let rows = picture * from.shape.rows..(picture + 1) * from.shape.rows;
+                rows.map(|row| {
+                    let row = from.row(row);
+                    loops.extent(row, normed(row).as_ref())
+                })
+                .fold((0.0, 0.0), |m: (f32, f32), e| (m.0.min(e.0), m.1.max(e.1)))
+            };
+            self.extents.extend((0..count).map(of_picture));
+        }
+        let extents = &self.extents;
+        let width = set.block_bytes(inputs.div_ceil(GROUP));
+        let prepare = |_: &mut Scratch, b: usize, block: &mut [Block]| {
+            let block = &mut block[0];
+            let first = b * set.rows;
+            match rounding {
+                None => block.floats.resize(set.rows * inputs, 0.0),
+                Some(_) => block.bytes.resize(width, 0),
+            }
+            for r in 0..set.rows.min(total - first) {
+                let row = from.row(first + r);
+                let norm = normed(row);
+                let Some(rounding) = rounding else {
+                    row_of_floats(
+                        loops,
+                        row,
+                        norm.as_ref(),
+                        &mut block.floats[r * inputs..][..inputs],
+                    );
+                    continue;
+                };
+                let (scale, bounds) = match rounding.grid() {
+                    Grid::Fixed {
+                        scale,
+                        zero,
+                        low,
+                        high,
+                    } => (Scale { scale, zero }, (low, high)),
+                    Grid::Own => {
+                        let extent = match rounding {
+                            Rounding::Picture => extents[(first + r) / from.shape.rows],
+                            _ => loops.extent(row, norm.as_ref()),
+                        };
+                        (scale_of(extent), (0, 255))
+                    }
+                };
+                let to = Packed {
+                    bytes: &mut block.bytes[..width],
+                    row: r,
+                    rows: set.rows,
+                    wide: set.wide,
+                    offset: set.offset,
+                };
+                loops.quantize(row, norm.as_ref(), scale, bounds, to);
+                block.scales[r] = Scale {
+                    zero: scale.zero - set.offset,
+                    ..scale
+                };
+            }
+        };
+        self.pool
+            .chunks(&mut self.scratches, &mut self.blocks[..blocks], 1, prepare);
+    }
+
+    /// Products of the packed rows with `matrix`, block of columns by block of columns.
+    fn multiply(
+        &mut self,
+        program: &Program,
+        matrix: &Matrix,
+        (activation, residual): (Activation, Option<Value>),
+        total: usize,
+        out: &mut [f32],
+    ) {
+        let set = self.kernels;
+        let loops = set.loops();
+        let inputs = matrix.inputs as usize;
+        let groups = inputs.div_ceil(GROUP);
+        let blocks = &self.blocks[..total.div_ceil(set.rows)];
+        let residual = residual.map(|r| &self.slots[program.slots[r as usize]][..]);
+        let bias = program.floats(matrix.bias);
+        let size = total * COLUMNS;
+        let added = |c: usize, row: usize| -> Option<&Lanes> {
+            residual.and_then(|r| r[c * size + row * COLUMNS..].first_chunk())
+        };
+        match matrix.form {
+            Form::Int8 {
+                weights,
+                scales,
+                sums,
+                ..
+            } => {
+                let weights = store::i8s(program.part(weights));
+                let (scales, sums) = (program.floats(scales), program.whole(sums));
+                let width = groups * GROUP * COLUMNS;
+                let bytes = set.block_bytes(groups);
+                self.pool
+                    .chunks(&mut self.scratches, out, size, |_, c, out| {
+                        let weights = &weights[c * width..][..width];
+                        let of = |all: &'_ [f32]| -> Lanes {
+                            *all[c * COLUMNS..].first_chunk().expect("checked")
+                        };
+                        let (scale, bias) = (of(scales), of(bias));
+                        let sum = sums[c * COLUMNS..].first_chunk().expect("checked");
+                        let columns = Columns {
+                            scale: &scale,
+                            sum,
+                            bias: &bias,
+                        };
+                        let mut tile: Tile = [[0; COLUMNS]; MOST_ROWS];
+                        for (b, block) in blocks.iter().enumerate() {
+                            set.tile(groups, &block.bytes[..bytes], weights, &mut tile);
+                            let first = b * set.rows;
+                            let (out, _) = out[first * COLUMNS..].as_chunks_mut::<COLUMNS>();
+                            for (r, out) in out.iter_mut().take(set.rows).enumerate() {
+                                loops.finish(
+                                    &tile[r],
+                                    block.scales[r],
+                                    columns,
+                                    activation,
+                                    added(c, first + r),
+                                    out,
+                                );
+                            }
+                        }
+                    });
+            }
+            Form::Floats { weights } => {
+                let weights = program.floats(weights);
+                let width = inputs * COLUMNS;
+                self.pool
+                    .chunks(&mut self.scratches, out, size, |scratch, c, out| {
+                        let weights = &weights[c * width..][..width];
+                        let bias: &Lanes = bias[c * COLUMNS..].first_chunk().expect("checked");
+                        for (b, block) in blocks.iter().enumerate() {
+                            set.float_tile(
+                                inputs,
+                                &block.floats[..set.rows * inputs],
+                                weights,
+                                &mut scratch.tile,
+                            );
+                            let first = b * set.rows;
+                            let (out, _) = out[first * COLUMNS..].as_chunks_mut::<COLUMNS>();
+                            for (r, out) in out.iter_mut().take(set.rows).enumerate() {
+                                loops.finish_floats(
+                                    &scratch.tile[r],
+                                    bias,
+                                    activation,
+                                    added(c, first + r),
+                                    out,
+                                );
+                            }
+                        }
+                    });
+            }
+        }
+    }
+
+    fn attend(
+        &mut self,
+        program: &Program,
+        parts: [Part; 3],
+        heads: Heads,
+        count: usize,
+        out: &mut [f32],
+    ) {
+        let set = self.kernels;
+        let [queries, keys, values] = parts.map(|part| {
+            let shape = program.shapes[part.value as usize];
+            let first = part.first as usize * shape.rows * count * COLUMNS;
+            View {
+                values: &self.slots[program.slots[part.value as usize]][first..],
+                shape: Shape {
+                    rows: shape.rows,
+                    width: heads.width,
+                },
+                count,
+            }
+        });
+        let rows = queries.shape.rows * count;
+        let size = rows * heads.width;
+        self.pool
+            .chunks(&mut self.scratches, out, size, |scratch, head, out| {
+                for picture in 0..count {
+                    let [q, k, v] = [queries, keys, values].map(|v| v.of(head, picture));
+                    let first = picture * queries.shape.rows;
+                    attend_one(&set, heads.scale, scratch, [q, k, v], |row, block, sums| {
+                        let at = block * rows * COLUMNS + (first + row) * COLUMNS;
+                        out[at..at + COLUMNS].copy_from_slice(sums);
+                    });
+                }
+            });
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Heads {
+    width: usize,
+    scale: f32,
+}
+
+/// A value of several pictures: their rows lie side by side in each block.
+#[derive(Clone, Copy)]
+struct View<'a> {
+    values: &'a [f32],
+    shape: Shape,
+    count: usize,
+}
+
+impl<'a> View<'a> {
+    /// Floats from one block to the next.
+    fn step(&self) -> usize {
+        self.shape.rows * self.count * COLUMNS
+    }
+
+    /// A row, counted through all pictures.
+    fn row(&self, row: usize) -> Row<'a> {
+        Row {
+            values: &self.values[row * COLUMNS..],
+            step: self.step(),
+            width: self.shape.width,
+        }
+    }
+
+    /// One head of one picture.
+    fn of(&self, head: usize, picture: usize) -> Head<'a> {
+        let first = head * self.shape.blocks() * self.step();
+        Head {
+            values: &self.values[first + picture * self.shape.rows * COLUMNS..],
+            step: self.step(),
+            shape: self.shape,
+        }
+    }
+
+    /// Makes the single row that each picture has in `out`, from each block.
+    fn gather(&self, out: &mut [f32], make: impl Fn(&[f32], &mut [f32])) {
+        let rows = self.shape.rows * COLUMNS;
+        let pictures = self.values.chunks_exact(rows);
+        for (from, to) in pictures.zip(out.chunks_exact_mut(COLUMNS)) {
+            make(from, to);
+        }
+    }
+}
+
+/// Rows of one head of one picture.
+#[derive(Clone, Copy)]
+struct Head<'a> {
+    values: &'a [f32],
+    step: usize,
+    shape: Shape,
+}
+
+impl<'a> Head<'a> {
+    /// Its rows in a block of columns.
+    fn block(&self, block: usize) -> &'a [f32] {
+        &self.values[block * self.step..][..self.shape.rows * COLUMNS]
+    }
+}
+
+/// softmax(scale · Q Kᵀ) V of one head; `put` takes row, block of columns, and its values.
+fn attend_one(
+    set: &Kernels,
+    scale: f32,
+    scratch: &mut Scratch,
+    [queries, keys, values]: [Head<'_>; 3],
+    mut put: impl FnMut(usize, usize, &Lanes),
+) {
+    let Scratch {
+        queries: packed,
+        keys: turned,
+        scores,
+        shares,
+        tile,
+    } = scratch;
+    let (width, count) = (keys.shape.width, keys.shape.rows);
+    let padded = count.next_multiple_of(COLUMNS);
+    // Keys turned, so that 16 of them are the columns of a product.
+    turned.resize(padded * width, 0.0);
+    for (b, turned) in turned.chunks_exact_mut(width * COLUMNS).enumerate() {
+        let first = b * COLUMNS;
+        for d in 0..width {
+            let column = keys.block(d / COLUMNS);
+            let to = &mut turned[d * COLUMNS..][..COLUMNS];
+            for (i, to) in to.iter_mut().enumerate() {
+                let key = first + i;
+                *to = if key < count {
+                    column[key * COLUMNS + d % COLUMNS]
+                } else {
+                    0.0
+                };
+            }
+        }
+    }
+    packed.resize(set.rows * width, 0.0);
+    scores.resize(set.rows * padded, 0.0);
+    shares.resize(set.rows * count, 0.0);
+    let mut first = 0;
+    while first < queries.shape.rows {
+        let rows = set.rows.min(queries.shape.rows - first);
+        for b in 0..width / COLUMNS {
+            let block = queries.block(b)[first * COLUMNS..].chunks_exact(COLUMNS);
+            for (r, row) in block.take(rows).enumerate() {
+                packed[r * width + b * COLUMNS..][..COLUMNS].copy_from_slice(row);
+            }
+        }
+        for (b, turned) in turned.chunks_exact(width * COLUMNS).enumerate() {
+            set.float_tile(width, packed, turned, tile);
+            for (r, sums) in tile.iter().enumerate().take(rows) {
+                scores[r * padded + b * COLUMNS..][..COLUMNS].copy_from_slice(sums);
+            }
+        }
+        let lines = scores
+            .chunks_exact_mut(padded)
+            .zip(shares.chunks_exact_mut(count));
+        for (line, shares) in lines.take(rows) {
+            set.loops().softmax(line, count, scale);
+            shares.copy_from_slice(&line[..count]);
+        }
+        for b in 0..width / COLUMNS {
+            set.float_tile(count, shares, values.block(b), tile);
+            for (r, sums) in tile.iter().enumerate().take(rows) {
+                put(first + r, b, sums);
+            }
+        }
+        first += rows;
+    }
+}
+
+/// A row as floats side by side.
+fn row_of_floats(loops: &Loops, row: Row<'_>, norm: Option<&Normed<'_>>, to: &mut [f32]) {
+    for (b, to) in to.chunks_mut(COLUMNS).enumerate() {
+        let mut piece: Lanes = *row.values[b * row.step..].first_chunk().expect("checked");
+        if let Some(norm) = norm {
+            let of = |all: &[f32]| -> Lanes { *all[b * COLUMNS..].first_chunk().expect("checked") };
+            let (gain, bias) = (of(norm.gain), of(norm.bias));
+            let one = Row {
+                values: &piece.clone(),
+                step: COLUMNS,
+                width: COLUMNS,
+            };
+            let norm = Normed {
+                gain: &gain,
+                bias: &bias,
+                ..*norm
+            };
+            loops.norm(one, &norm, &mut piece, COLUMNS);
+        }
+        to.copy_from_slice(&piece[..to.len()]);
+    }
+}
+
+/// Squares of each picture as rows: channel by channel, line by line.
+fn patches(
+    [channels, height, width]: [usize; 3],
+    side: usize,
+    pictures: &[f32],
+    shape: Shape,
+    out: &mut [f32],
+) {
+    let across = width / side;
+    let count = pictures.len() / (channels * height * width);
+    let step = shape.rows * count * COLUMNS;
+    for (n, line) in pictures.chunks_exact(width).enumerate() {
+        // Line n of all: of which picture, channel and row of pixels.
+        let (picture, channel, y) = (n / height / channels, n / height % channels, n % height);
+        for (x, pixels) in line.chunks_exact(side).enumerate() {
+            let row = picture * shape.rows + y / side * across + x;
+            let first = (channel * side + y % side) * side;
+            for (i, pixel) in pixels.iter().enumerate() {
+                let column = first + i;
+                out[column / COLUMNS * step + row * COLUMNS + column % COLUMNS] = *pixel;
+            }
+        }
+    }
+}
+
+/// The rows of `from` behind `first` others, with the constants of `table` added.
+fn embed(from: View<'_>, first: usize, table: &[f32], shape: Shape, out: &mut [f32]) {
+    let rows = shape.rows * COLUMNS;
+    let pictures = out.chunks_exact_mut(rows).enumerate();
+    for (n, out) in pictures {
+        let (block, picture) = (n / from.count, n % from.count);
+        let table = &table[block * rows..][..rows];
+        let tokens = from.shape.rows * COLUMNS;
+        let tokens = &from.values[(block * from.count + picture) * tokens..][..tokens];
+        out.copy_from_slice(table);
+        let behind = &mut out[first * COLUMNS..];
+        behind.iter_mut().zip(tokens).for_each(|(o, t)| *o += t);
+    }
+}

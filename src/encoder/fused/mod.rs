@@ -1,0 +1,12 @@
+//! The encoder as few coarse steps of ours, with packed weights where they lie in the map.
+//!
+//! [`graph`] is what a bundle keeps; [`machine`] runs it; [`lower`] makes it of a tract model. The
+//! kernels are beside, in `kernels`.
+
+pub(crate) mod graph;
+#[cfg(feature = "import")]
+pub(crate) mod lower;
+pub(crate) mod machine;
+
+pub(crate) use graph::Graph;
+pub(crate) use machine::{Machine, Program};
