@@ -95,6 +95,26 @@ control inject_vidioc_streamon_error=1
 refuse "a camera that does not start says what to try" "refuses to start.*rpicam-vid" frames "$camera" 1
 check "and starts the next time" "^frame" frames "$camera" 1
 
+# A camera of JPEGs is what is written to it: photos, in turn with one that breaks off.
+loopback=$(node 'v4l2 loopback')
+if [ -n "$loopback" ]; then
+  refuse "a loopback that nobody writes to is no camera yet" "no camera: .*output" frames "$loopback" 1
+  cp /share/photos/*.jpg /tmp/ && head -c 30000 /tmp/coffee.jpg >/tmp/cut.jpg
+  v4l2-ctl -d "$loopback" -c keep_format=1
+  v4l2-ctl -d "$loopback" --set-fmt-video-out=width=640,height=480,pixelformat=MJPG
+  # One write is one frame.
+  while :; do for photo in coffee cut rocket; do dd if=/tmp/$photo.jpg bs=1M 2>/dev/null; sleep 0.2; done; done >"$loopback" & writer=$!
+  sleep 1
+  check "a camera of MJPG is listed with its mode" "takes +MJPG 640x480, 30 frames a second" edgeclip cameras
+  check "frames come as MJPG" "^frame [0-9]+: 600x400, .*mean level 98$" frames "$loopback" 6 MJPG
+  check "and each is the one that was written" "^frame [0-9]+: 640x427, .*mean level 65$" frames "$loopback" 6
+  check "a JPEG that breaks off is skipped, and frames come after it" "^frame" sh -c "frames $loopback 8 | sed '1,/^damaged: .*breaks off/d'"
+  # What differs by less than all is not encoded again: this is of the camera.
+  patient=300 check "watch counts what it has skipped" "20 frames answered .*[1-9][0-9]* damaged" \
+    edgeclip watch --camera "$loopback" --format MJPG --labels "coffee, rocket" --frames 20 --skip-unchanged 255
+  stop $writer
+fi
+
 # The whole way: a watch that answers, a class learned from the camera, faults that are states.
 export XDG_RUNTIME_DIR=/tmp/run HOME=/tmp
 control horizontal_movement=0

@@ -1,7 +1,7 @@
 #!/bin/sh
 # run.sh PROGRAM EXAMPLE [MODEL]
 # Runs checks.sh with our own program in a small virtual machine, on the virtual camera (vivid) of
-# a real kernel. The machine is x86-64 in software emulation, as the program is: it needs no cross
+# a real kernel, and on one of JPEGs (v4l2loopback) where that can be built. The machine is x86-64 in software emulation, as the program is: it needs no cross
 # compiler, no /dev/kvm and no rights, and boots in ten seconds; for ARM the program would first
 # have to be built again, which takes ten minutes. What is downloaded stays in target/camera-vm.
 set -eu
@@ -17,6 +17,7 @@ skip() { echo "skipped: $*"; exit 0; }
 [ "$(uname -sm)" = "Linux x86_64" ] || skip "the virtual camera is run on Linux on x86-64 only"
 tools || skip "qemu-system-x86_64, cpio, depmod or busybox is missing (Debian: sudo apt-get install qemu-system-x86 cpio kmod busybox-static)"
 kernel || skip "Debian's kernel package cannot be downloaded (needs apt on Debian, and its package lists: sudo apt-get update)"
+loopback || echo "skipped: the checks of MJPG, since v4l2loopback cannot be built (needs make, gcc and the headers of Debian's kernel)"
 initrd
 share "$program" "$example" "$model"
 
