@@ -52,7 +52,7 @@ test-models: build ## import models of CLIP's shape in every form that exporters
 	target/models-venv/bin/python tests/models/check.py $(PROGRAM) target/models $(MODELS)
 
 # CAMERA_FLAGS: of the build, where what lies in target was built with others.
-test-camera: setup ## the program on the virtual camera of a real kernel, in a small emulated machine (downloads 70 MB once)
+test-camera: setup ## the program on virtual cameras of a real kernel, in a small emulated machine (downloads 90 MB once)
 	$(CARGO) build --release $(CAMERA_FLAGS) --bin edgeclip --example frames
 	@sh scripts/camera-vm/run.sh $(PROGRAM) target/release/examples/frames models/starter.ecmodel
 

@@ -50,7 +50,22 @@ kernel() {
     cp "$file" "$vm/modules/" && basename "$file" >>"$vm/modules/order"
   done
   [ -e "$vm/modules/vivid.ko" ] || return 1
+  rm -f "$vm/loopback.ko"
   cp "$vm/kernel/boot/vmlinuz-$version" "$vm/vmlinuz" && rm -rf "$vm/kernel"
+}
+
+# A camera of the form MJPG, which vivid lacks, is v4l2loopback, built for the same kernel.
+loopback() {
+  [ -e "$vm/loopback.ko" ] && return 0
+  command -v make >/dev/null && command -v gcc >/dev/null && command -v apt-get >/dev/null || return 1
+  version=$(modinfo -F vermagic "$vm/modules/vivid.ko" | cut -d' ' -f1)
+  tree=$vm/headers headers=linux-headers-$version
+  parts=$(apt-cache depends "$headers" 2>/dev/null | sed -n 's/.*Depends: \(linux-[hk].*\)/\1/p')
+  [ -n "$parts" ] && unpacked "$tree" "$headers" $parts v4l2loopback-dkms || return 1
+  sed -i "s|include /usr/src|include $tree/usr/src|" "$tree/usr/src/$headers/Makefile"
+  say "building v4l2loopback"
+  (cd "$tree"/usr/src/v4l2loopback-*/ && make -s -C "$tree/usr/src/$headers" M="$PWD" modules >build.log 2>&1 &&
+    strip -g v4l2loopback.ko && cp v4l2loopback.ko "$vm/loopback.ko") && rm -rf "$tree"
 }
 
 initrd() { # busybox, the modules and guest.sh; cheap to make, so made anew each time
@@ -58,6 +73,7 @@ initrd() { # busybox, the modules and guest.sh; cheap to make, so made anew each
   rm -rf "$root" && mkdir -p "$root/bin" "$root/proc" "$root/sys" "$root/dev" "$root/share" "$root/tmp" "$root/etc"
   cp "$(command -v busybox)" "$root/bin/busybox"
   cp -r "$vm/modules" "$root/modules"
+  [ -e "$vm/loopback.ko" ] && cp "$vm/loopback.ko" "$root/modules/"
   cp "$here/guest.sh" "$root/init" && chmod +x "$root/init"
   (cd "$root" && find . | cpio -o -H newc --quiet | gzip -1) >"$vm/initrd.gz"
 }
@@ -75,4 +91,5 @@ share() { # PROGRAM EXAMPLE MODEL: what the machine sees of this one, read-only
   done
   if [ -n "$3" ]; then cp "$3" "$share/starter.ecmodel"; fi
   cp "$here/checks.sh" "$share/"
+  mkdir "$share/photos" && cp "$here/../../examples/photos/coffee.jpg" "$here/../../examples/photos/rocket.jpg" "$share/photos/"
 }
