@@ -56,7 +56,7 @@ fn contents(source: &str) -> Contents {
     ]);
     Contents {
         card,
-        image_onnx: None,
+        image: None,
         text: None,
         vocabulary: Some((names, vectors)),
     }

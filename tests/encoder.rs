@@ -4,7 +4,9 @@
 
 mod graph;
 
-use edgeclip::bundle::{Bundle, Card, Contents, EncoderForm, Score, ScoreForm, TextCard};
+use edgeclip::bundle::{
+    Bundle, Card, Contents, EncoderForm, ImageEncoder, Score, ScoreForm, TextCard,
+};
 use edgeclip::preprocess::{Filter, Preprocess, Resize};
 use edgeclip::text::TextEncoder;
 use edgeclip::{Encoder, Frame};
@@ -55,7 +57,7 @@ fn bundle(onnx: Vec<u8>, dim: u32) -> Bundle {
     };
     let contents = Contents {
         card,
-        image_onnx: Some(onnx),
+        image: Some(ImageEncoder::Onnx(onnx)),
         text: None,
         vocabulary: None,
     };
@@ -262,7 +264,7 @@ fn text_bundle(onnx: Vec<u8>, tokenizer: Vec<u8>, max_tokens: u32) -> Bundle {
     };
     let contents = Contents {
         card,
-        image_onnx: None,
+        image: None,
         text: Some((onnx, tokenizer)),
         vocabulary: None,
     };

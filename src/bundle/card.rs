@@ -63,6 +63,8 @@ pub enum ScoreForm {
 pub enum EncoderForm {
     /// An ONNX file, as imported.
     Onnx,
+    /// Steps and packed weights of the fused encoder.
+    Graph,
 }
 
 /// What goes with a text encoder.

@@ -18,6 +18,8 @@ use crate::store::{self, Envelope, Kind, SectionRef};
 
 const CARD: &str = "card";
 const IMAGE_ONNX: &str = "image/onnx";
+const IMAGE_GRAPH: &str = "image/graph";
+const IMAGE_WEIGHTS: &str = "image/weights";
 const TEXT_ONNX: &str = "text/onnx";
 const TEXT_TOKENIZER: &str = "text/tokenizer";
 const VOCABULARY_NAMES: &str = "vocabulary/names";
@@ -30,6 +32,20 @@ pub struct Bundle {
     path: PathBuf,
     envelope: Envelope,
     card: Card,
+}
+
+/// The sections of an image encoder.
+#[derive(Clone, Debug)]
+pub enum ImageSections {
+    /// An ONNX file, as imported.
+    Onnx(SectionRef),
+    /// The fused form.
+    Graph {
+        /// What is done, step by step.
+        graph: SectionRef,
+        /// Packed weights, used where they lie.
+        weights: SectionRef,
+    },
 }
 
 /// The sections of a text encoder.
@@ -130,15 +146,20 @@ impl Bundle {
         self.card.score
     }
 
-    /// The image encoder and the form it is in.
+    /// The image encoder in the form that it is in.
     ///
     /// # Errors
-    /// Its section is damaged or missing.
-    pub fn image_encoder(&self) -> Result<Option<(EncoderForm, SectionRef)>> {
-        self.card
-            .image
-            .map(|form| Ok((form, self.envelope.section_ref(IMAGE_ONNX)?)))
-            .transpose()
+    /// Its sections are damaged or missing.
+    pub fn image_encoder(&self) -> Result<Option<ImageSections>> {
+        let section = |name| self.envelope.section_ref(name);
+        Ok(match self.card.image {
+            None => None,
+            Some(EncoderForm::Onnx) => Some(ImageSections::Onnx(section(IMAGE_ONNX)?)),
+            Some(EncoderForm::Graph) => Some(ImageSections::Graph {
+                graph: section(IMAGE_GRAPH)?,
+                weights: section(IMAGE_WEIGHTS)?,
+            }),
+        })
     }
 
     /// The text encoder.
@@ -199,13 +220,36 @@ impl Bundle {
     }
 }
 
+/// The image encoder of a new bundle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImageEncoder {
+    /// An ONNX file.
+    Onnx(Vec<u8>),
+    /// The fused form, as [`fuse`](crate::encoder) makes it.
+    Graph {
+        /// What is done, step by step.
+        graph: Vec<u8>,
+        /// Packed weights.
+        weights: Vec<u8>,
+    },
+}
+
+impl ImageEncoder {
+    fn form(&self) -> EncoderForm {
+        match self {
+            Self::Onnx(_) => EncoderForm::Onnx,
+            Self::Graph { .. } => EncoderForm::Graph,
+        }
+    }
+}
+
 /// What a new bundle is made of.
 #[derive(Debug)]
 pub struct Contents {
     /// What it says of itself.
     pub card: Card,
-    /// The image encoder's ONNX file, where `card.image` says there is one.
-    pub image_onnx: Option<Vec<u8>>,
+    /// The image encoder in the form that `card.image` says.
+    pub image: Option<ImageEncoder>,
     /// The text encoder's ONNX file and `tokenizer.json`, where `card.text` says so.
     pub text: Option<(Vec<u8>, Vec<u8>)>,
     /// Names and their vectors, N×D, unit rows.
@@ -227,7 +271,7 @@ impl Contents {
     /// The card is out of bounds or lengths disagree.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         self.card.check()?;
-        if self.card.image.is_some() != self.image_onnx.is_some()
+        if self.card.image != self.image.as_ref().map(ImageEncoder::form)
             || self.card.text.is_some() != self.text.is_some()
         {
             return Err(Error::invalid(
@@ -238,9 +282,13 @@ impl Contents {
         }
         let mut builder = Envelope::builder(Kind::ModelBundle)
             .section(CARD, store::encode_postcard(&self.card, "bundle card")?);
-        if let Some(onnx) = &self.image_onnx {
-            builder = builder.section(IMAGE_ONNX, &onnx[..]);
-        }
+        builder = match &self.image {
+            None => builder,
+            Some(ImageEncoder::Onnx(onnx)) => builder.section(IMAGE_ONNX, &onnx[..]),
+            Some(ImageEncoder::Graph { graph, weights }) => builder
+                .section(IMAGE_GRAPH, &graph[..])
+                .section(IMAGE_WEIGHTS, &weights[..]),
+        };
         if let Some((onnx, tokenizer)) = &self.text {
             builder = builder
                 .section(TEXT_ONNX, &onnx[..])

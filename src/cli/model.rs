@@ -279,9 +279,15 @@ fn inspect(bundle: &Bundle, quantized: Option<&Quantized>, out: &mut Output) -> 
 fn image_words(card: &Card, int8: usize) -> String {
     match (card.image, int8) {
         (None, _) => "none".into(),
-        (Some(EncoderForm::Onnx), 0) => "graph, float".into(),
-        (Some(EncoderForm::Onnx), n) => {
-            format!("graph, int8 ({})", count(n, "product", "products"))
+        (Some(form), n) => {
+            let form = match form {
+                EncoderForm::Onnx => "graph as imported",
+                EncoderForm::Graph => "fused graph",
+            };
+            match n {
+                0 => format!("{form}, float"),
+                n => format!("{form}, int8 ({})", count(n, "product", "products")),
+            }
         }
     }
 }

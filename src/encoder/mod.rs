@@ -13,12 +13,15 @@ use std::sync::Arc;
 
 use tract_core::prelude::*;
 
-use crate::bundle::{Bundle, EncoderForm};
+#[cfg(feature = "import")]
+use crate::bundle::ImageEncoder;
+use crate::bundle::{Bundle, ImageSections};
 use crate::error::{Error, Result};
 use crate::frame::Frame;
 #[cfg(feature = "import")]
 use crate::preprocess::Preprocess;
 use crate::preprocess::Preprocessor;
+use crate::store::{self, SectionRef};
 
 /// What the image encoder says of one image: D floats of unit length.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -291,39 +294,104 @@ fn run_error(e: &TractError) -> Error {
     )
 }
 
-#[cfg(feature = "import")]
 fn engine(bundle: &Bundle, shape: &[usize; 4], threads: usize) -> Result<Engine> {
-    let Some((EncoderForm::Onnx, bytes)) = bundle.image_encoder()? else {
-        return Err(no_encoder());
-    };
-    onnx_engine(&bytes, shape, bundle.dim(), threads)
+    match bundle.image_encoder()? {
+        None => Err(Error::invalid(
+            "model bundle",
+            "no image encoder",
+            "a bundle with one: this one may hold a text encoder alone",
+        )),
+        Some(ImageSections::Graph { graph, weights }) => {
+            let program = fused_of(&graph, weights)?;
+            let [_, channels, height, width] = *shape;
+            if program.input() != [channels, height, width] {
+                let found = format!("a graph for pictures of {:?}", program.input());
+                let expected = format!("{:?}, as preprocessing makes them", &shape[1..]);
+                return Err(Error::invalid("image encoder", found, expected));
+            }
+            Ok(fused_engine(program, threads))
+        }
+        Some(ImageSections::Onnx(bytes)) => as_imported(&bytes, shape, bundle.dim(), threads),
+    }
+}
+
+fn fused_of(graph: &[u8], weights: SectionRef) -> Result<fused::Program> {
+    let graph = store::decode_postcard(graph, "fused graph")?;
+    fused::Program::new(graph, weights)
+}
+
+fn fused_engine(program: fused::Program, threads: usize) -> Engine {
+    let kernels = kernels::Kernels::chosen();
+    Engine::Fused(fused::Machine::new(Arc::new(program), kernels, threads))
+}
+
+#[cfg(feature = "import")]
+fn as_imported(bytes: &[u8], shape: &[usize; 4], dim: usize, threads: usize) -> Result<Engine> {
+    onnx_engine(bytes, shape, dim, threads)
+}
+
+#[cfg(not(feature = "import"))]
+fn as_imported(_: &[u8], _: &[usize; 4], _: usize, _: usize) -> Result<Engine> {
+    Err(Error::invalid(
+        "image encoder form",
+        "onnx",
+        "a build with the feature `import`, which opens ONNX",
+    ))
+}
+
+/// The fused form of the encoder in the bytes of an ONNX file, for a bundle, or why it has none.
+///
+/// # Errors
+/// The graph is no image encoder of width `dim`.
+#[cfg(feature = "import")]
+pub(crate) fn fuse(
+    onnx: &[u8],
+    preprocess: &Preprocess,
+    dim: usize,
+) -> Result<Result<ImageEncoder, String>> {
+    let shape = input_shape(&Preprocessor::new(preprocess.clone())?);
+    let graph = onnx::Onnx::parse(onnx)?;
+    Ok(match lowered(&graph, &shape, dim)? {
+        Err(why) => Err(why),
+        Ok((graph, weights)) => Ok(ImageEncoder::Graph {
+            graph: store::encode_postcard(&graph, "fused graph")?,
+            weights,
+        }),
+    })
+}
+
+/// Int8 products of a fused encoder, and names of those in floats.
+///
+/// # Errors
+/// The graph is damaged.
+#[cfg(feature = "import")]
+pub(crate) fn fused_products(graph: &[u8], weights: SectionRef) -> Result<(usize, Vec<String>)> {
+    Ok(fused_of(graph, weights)?.graph().linear_products())
 }
 
 /// Ours where the graph is known to it, else tract's.
 #[cfg(feature = "import")]
 fn onnx_engine(bytes: &[u8], shape: &[usize; 4], dim: usize, threads: usize) -> Result<Engine> {
     let graph = onnx::Onnx::parse(bytes)?;
-    match fused_program(&graph, shape, dim)? {
-        Ok(program) => {
-            let kernels = kernels::Kernels::chosen();
-            let machine = fused::Machine::new(Arc::new(program), kernels, threads);
-            Ok(Engine::Fused(machine))
+    match lowered(&graph, shape, dim)? {
+        Ok((steps, weights)) => {
+            drop(graph);
+            let program = fused::Program::new(steps, SectionRef::of_bytes(&weights)?)?;
+            Ok(fused_engine(program, threads))
         }
         Err(why) => {
-            log::debug!("the image encoder runs on tract alone: {why}");
+            log::debug!("the image encoder runs on tract: {why}");
             let plan = graph_plan(graph, shape, Some(dim), threads)?;
             Ok(Engine::Tract(tracted::Tracted::new(plan, shape)?))
         }
     }
 }
 
-/// The fused form of an encoder, or why it has none.
 #[cfg(feature = "import")]
-fn fused_program(
-    graph: &onnx::Onnx,
-    shape: &[usize; 4],
-    dim: usize,
-) -> Result<Result<fused::Program, String>> {
+type Lowered = Result<(fused::Graph, Vec<u8>), String>;
+
+#[cfg(feature = "import")]
+fn lowered(graph: &onnx::Onnx, shape: &[usize; 4], dim: usize) -> Result<Lowered> {
     let input = the_image_input(graph, shape)?;
     let output = the_feature_output(graph, Some(dim))?;
     let lengths = shape.map(onnx::Length::Fixed);
@@ -332,15 +400,7 @@ fn fused_program(
         kind: f32::datum_type(),
         shape: &lengths,
     };
-    let typed = graph.to_typed(&[fed], &output)?;
-    Ok(match fused::lower::lower(&typed) {
-        Ok((steps, weights)) => {
-            drop(typed);
-            let weights = crate::store::SectionRef::of_bytes(&weights)?;
-            Ok(fused::Program::new(steps, weights)?)
-        }
-        Err(why) => Err(why),
-    })
+    Ok(fused::lower::lower(&graph.to_typed(&[fed], &output)?))
 }
 
 #[cfg(feature = "import")]
@@ -390,26 +450,6 @@ pub(crate) fn feature_width(onnx: &[u8], preprocess: &Preprocess) -> Result<usiz
             ))
         }
     }
-}
-
-#[cfg(not(feature = "import"))]
-fn engine(bundle: &Bundle, _: &[usize; 4], _: usize) -> Result<Engine> {
-    let Some((EncoderForm::Onnx, _)) = bundle.image_encoder()? else {
-        return Err(no_encoder());
-    };
-    Err(Error::invalid(
-        "image encoder form",
-        "onnx",
-        "a build with the feature `import`, which opens ONNX",
-    ))
-}
-
-fn no_encoder() -> Error {
-    Error::invalid(
-        "model bundle",
-        "no image encoder",
-        "a bundle with one: this one may hold a text encoder alone",
-    )
 }
 
 #[cfg(feature = "import")]

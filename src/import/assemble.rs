@@ -13,7 +13,9 @@ use super::quantize::{self, Quantized};
 use super::tokenizer::{self, Fitted, Need};
 use super::vocabulary;
 use super::{MANIFEST, import_folder, prove};
-use crate::bundle::{Bundle, Card, Contents, EncoderForm, Licence, Score, ScoreForm, TextCard};
+use crate::bundle::{
+    Bundle, Card, Contents, EncoderForm, ImageEncoder, Licence, Score, ScoreForm, TextCard,
+};
 use crate::encoder::feature_width;
 use crate::error::{Error, Result};
 use crate::preprocess::{Preprocess, Preprocessor};
@@ -111,6 +113,7 @@ pub(super) fn prepare(
         contents.text = None;
         contents.card.text = None;
     }
+    fuse(&mut contents).map_err(|e| e.at(&parts.origin))?;
     let bytes = contents.to_bytes()?;
     drop(contents);
     prove(&bytes).map_err(|e| e.at(&parts.origin))?;
@@ -120,6 +123,22 @@ pub(super) fn prepare(
         quantized,
         logit_scale: parts.logit_scale,
     })
+}
+
+/// Keeps the image encoder in the fused form, where it is known to it: it opens without work.
+fn fuse(contents: &mut Contents) -> Result<()> {
+    let Some(ImageEncoder::Onnx(onnx)) = &contents.image else {
+        return Ok(());
+    };
+    let dim = contents.card.dim as usize;
+    match crate::encoder::fuse(onnx, &contents.card.preprocess, dim)? {
+        Ok(fused) => {
+            contents.image = Some(fused);
+            contents.card.image = Some(EncoderForm::Graph);
+        }
+        Err(why) => log::info!("the image encoder stays as imported: {why}"),
+    }
+    Ok(())
 }
 
 /// Which files of a folder were taken, where others lie beside them.
@@ -146,7 +165,7 @@ fn quantize(
     if let Some((onnx, _)) = &mut contents.text {
         *onnx = quantize::halve(onnx)?;
     }
-    let Some(original) = contents.image_onnx.take() else {
+    let Some(ImageEncoder::Onnx(original)) = contents.image.take() else {
         return Err(Error::invalid(
             "bundle",
             "no image encoder",
@@ -167,7 +186,7 @@ fn quantize(
     }
     let space = (&contents.card.preprocess, contents.card.dim as usize);
     let (image, quantized) = quantize::int8(&original, space, (&frames, enough), progress)?;
-    contents.image_onnx = Some(image);
+    contents.image = Some(ImageEncoder::Onnx(image));
     Ok(quantized)
 }
 
@@ -237,7 +256,7 @@ impl Parts {
         };
         Ok(Contents {
             card,
-            image_onnx: Some(image),
+            image: Some(ImageEncoder::Onnx(image)),
             text: text.map(|(onnx, tokenizer)| (onnx, tokenizer.json)),
             vocabulary: None,
         })

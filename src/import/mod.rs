@@ -24,7 +24,7 @@ mod vocabulary;
 
 use std::path::Path;
 
-use crate::bundle::{Bundle, Contents, EncoderForm, TextCard};
+use crate::bundle::{Bundle, Contents, ImageEncoder, TextCard};
 use crate::encoder::Encoder;
 use crate::error::{Error, Result};
 use crate::store;
@@ -72,7 +72,7 @@ pub const MANIFEST: &str = "bundle.toml";
 pub fn import_folder(dir: &Path, out: &Path) -> Result<Bundle> {
     let manifest = manifest::Manifest::read(&dir.join(MANIFEST))?;
     let read = |file: &str| read_part(dir, file);
-    let image_onnx = manifest.image.as_ref().map(|i| read(&i.file)).transpose()?;
+    let image = manifest.image.as_ref().map(|i| read(&i.file)).transpose()?;
     let text = match &manifest.text {
         Some(t) => Some((read(&t.file)?, read(&t.tokenizer)?)),
         None => None,
@@ -90,7 +90,7 @@ pub fn import_folder(dir: &Path, out: &Path) -> Result<Bundle> {
     let card = manifest.card(dir)?;
     let contents = Contents {
         card,
-        image_onnx,
+        image: image.map(ImageEncoder::Onnx),
         text,
         vocabulary,
     };
@@ -103,7 +103,7 @@ pub fn import_folder(dir: &Path, out: &Path) -> Result<Bundle> {
 /// Opens every part and runs the encoders once.
 fn prove(bytes: &[u8]) -> Result<()> {
     let bundle = Bundle::from_bytes(bytes)?;
-    if bundle.card().image == Some(EncoderForm::Onnx) {
+    if bundle.card().image.is_some() {
         Encoder::open(&bundle, 1)?;
     }
     if let Some(text) = TextEncoder::open(&bundle)? {

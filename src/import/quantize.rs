@@ -13,7 +13,7 @@ use tract_onnx::pb::{
 };
 use tract_onnx::prelude::*;
 
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, ImageSections};
 use crate::encoder::onnx::fake_quantize::{DOMAIN, Range};
 use crate::encoder::onnx::proto::{declared, int, integer_of, producers};
 use crate::encoder::onnx::tensor::{F16, F32, I8, float_tensor, floats};
@@ -160,8 +160,12 @@ pub(super) fn halve(onnx: &[u8]) -> Result<Vec<u8>> {
 /// # Errors
 /// The bundle's encoder cannot be read.
 pub fn products(bundle: &Bundle) -> Result<(usize, Vec<String>)> {
-    let Some((_, bytes)) = bundle.image_encoder()? else {
-        return Ok((0, Vec::new()));
+    let bytes = match bundle.image_encoder()? {
+        None => return Ok((0, Vec::new())),
+        Some(ImageSections::Graph { graph, weights }) => {
+            return crate::encoder::fused_products(&graph, weights);
+        }
+        Some(ImageSections::Onnx(bytes)) => bytes,
     };
     let model = decode(&bytes)?;
     let graph = model.graph.unwrap_or_default();

@@ -120,7 +120,7 @@ mod tests {
         };
         let contents = Contents {
             card,
-            image_onnx: None,
+            image: None,
             text: None,
             vocabulary: Some((names.clone(), rows.clone())),
         };

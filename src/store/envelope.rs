@@ -269,30 +269,6 @@ impl SectionRef {
         })
     }
 
-    /// Bytes `range` of the section.
-    ///
-    /// # Panics
-    /// They do not lie within it.
-    #[must_use]
-    pub(crate) fn part(&self, range: Range<usize>) -> Self {
-        assert!(range.start <= range.end && range.end <= self.range.len());
-        Self {
-            memory: self.memory.clone(),
-            range: self.range.start + range.start..self.range.start + range.end,
-        }
-    }
-
-    /// The section as whole numbers, where it lies.
-    ///
-    /// # Errors
-    /// A length that is no multiple of four bytes.
-    pub(crate) fn i32s(&self) -> Result<&[i32]> {
-        map::i32s(self).ok_or_else(|| {
-            let found = format!("{} bytes", self.len());
-            Error::invalid("section of whole numbers", found, "a multiple of 4 bytes")
-        })
-    }
-
     /// The section as floats, where it lies.
     ///
     /// # Errors

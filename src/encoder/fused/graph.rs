@@ -187,6 +187,21 @@ impl Step {
 }
 
 impl Graph {
+    /// How many products are of 8 bits, and the names of the others.
+    pub(crate) fn linear_products(&self) -> (usize, Vec<String>) {
+        let (mut int8, mut floats) = (0, Vec::new());
+        for (at, step) in self.steps.iter().enumerate() {
+            match step {
+                Step::Linear { matrix, .. } => match matrix.form {
+                    Form::Int8 { .. } => int8 += 1,
+                    Form::Floats { .. } => floats.push(format!("step {at}")),
+                },
+                _ => {}
+            }
+        }
+        (int8, floats)
+    }
+
     /// Shapes of all values, with `weights` bytes of weights: everything that running relies on.
     ///
     /// # Errors

@@ -7,6 +7,9 @@ pub(crate) mod graph;
 #[cfg(feature = "import")]
 pub(crate) mod lower;
 pub(crate) mod machine;
+#[cfg(all(test, feature = "import"))]
+#[allow(clippy::unwrap_used)]
+mod tests;
 
 pub(crate) use graph::Graph;
 pub(crate) use machine::{Machine, Program};
