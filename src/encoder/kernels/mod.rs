@@ -11,6 +11,8 @@
 //! multipliers of 16 bits, as i16.
 #![allow(unsafe_code)]
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 mod pool;
 mod portable;
 pub(crate) mod rows;
@@ -78,6 +80,8 @@ impl Kernels {
         let mut all = Vec::new();
         #[cfg(target_arch = "x86_64")]
         all.extend(x86_64::sets());
+        #[cfg(target_arch = "aarch64")]
+        all.extend(aarch64::sets());
         all.push(portable::SET);
         all
     }

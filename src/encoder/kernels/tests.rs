@@ -31,7 +31,10 @@ fn packed(set: &Kernels, rows: &[Vec<u8>], groups: usize) -> Vec<u8> {
 #[test]
 fn tiles_equal_plain_sums_whatever_is_multiplied() {
     for set in Kernels::all() {
-        for (case, inputs) in [1_usize, 3, 4, 5, 31, 64, 147, 768, 3072].into_iter().enumerate() {
+        for (case, inputs) in [1_usize, 3, 4, 5, 31, 64, 147, 768, 3072]
+            .into_iter()
+            .enumerate()
+        {
             let groups = inputs.div_ceil(GROUP);
             let mut next = noise(case as u64 + 1);
             let mut extreme = |most: f32, least: f32| match (next() * 8.0) as i32 {
