@@ -66,18 +66,17 @@ fn tile_dotprod(groups: usize, activations: &[u8], weights: &[i8], sums: &mut Ti
     let mut acc = [[vdupq_n_s32(0); 4]; ROWS];
     let (a, w) = (activations.as_ptr(), weights.as_ptr());
     for g in 0..groups {
+        let (first, last);
         // SAFETY: the caller checked that `groups` groups are there.
-        let (w, first, last) = unsafe {
+        unsafe {
             let a = a.add(g * ROWS * GROUP);
-            let last = a.add(4 * GROUP).cast::<i32>().read_unaligned();
-            let w = w.add(g * STEP);
-            (
-                [0, 1, 2, 3].map(|c| vld1q_s8(w.add(c * 16))),
-                vld1q_s8(a.cast()),
-                vreinterpretq_s8_s32(vsetq_lane_s32::<0>(last, vdupq_n_s32(0))),
-            )
-        };
-        for (c, w) in w.into_iter().enumerate() {
+            first = vld1q_s8(a.cast());
+            let row = a.add(4 * GROUP).cast::<i32>().read_unaligned();
+            last = vreinterpretq_s8_s32(vsetq_lane_s32::<0>(row, vdupq_n_s32(0)));
+        }
+        for c in 0..4 {
+            // SAFETY: as above.
+            let w = unsafe { vld1q_s8(w.add(g * STEP + c * 16)) };
             acc[0][c] = sdot::<0>(acc[0][c], w, first);
             acc[1][c] = sdot::<1>(acc[1][c], w, first);
             acc[2][c] = sdot::<2>(acc[2][c], w, first);
@@ -99,37 +98,73 @@ fn store(sums: &mut [i32; COLUMNS], acc: [int32x4_t; 4]) {
     }
 }
 
+/// Products of four columns' weights with three rows' activations, added to two registers a row.
+/// Products are written three ahead of their sums, for cores that keep the order.
+macro_rules! columns {
+    ($weights:literal, $a0:literal $a1:literal, $b0:literal $b1:literal, $c0:literal $c1:literal) => {
+        concat!(
+            concat!("smull v13.8h, ", $weights, ".8b, v8.8b\n"),
+            concat!("smull2 v14.8h, ", $weights, ".16b, v8.16b\n"),
+            concat!("smull v15.8h, ", $weights, ".8b, v9.8b\n"),
+            concat!("sadalp ", $a0, ".4s, v13.8h\n"),
+            concat!("smull2 v13.8h, ", $weights, ".16b, v9.16b\n"),
+            concat!("sadalp ", $a1, ".4s, v14.8h\n"),
+            concat!("smull v14.8h, ", $weights, ".8b, v10.8b\n"),
+            concat!("sadalp ", $b0, ".4s, v15.8h\n"),
+            concat!("smull2 v15.8h, ", $weights, ".16b, v10.16b\n"),
+            concat!("sadalp ", $b1, ".4s, v13.8h\n"),
+            concat!("sadalp ", $c0, ".4s, v14.8h\n"),
+            concat!("sadalp ", $c1, ".4s, v15.8h"),
+        )
+    };
+}
+
 /// 3 rows × 16 columns. A product of two bytes with sign fills 16 bits, and two of −128 · −128 would
-/// not fit, so each product goes to sums of 32 bits in a step of its own: the multiplier has one
-/// pipe, the other one adds.
+/// not fit, so each goes to 32 bits in a step of its own: the multiplier is one pipe, the other adds.
 #[target_feature(enable = "neon")]
 fn tile_neon(groups: usize, activations: &[u8], weights: &[i8], sums: &mut Tile) {
     const ROWS: usize = 3;
-    // Each register holds two columns, two sums each.
-    let mut acc = [[vdupq_n_s32(0); 8]; ROWS];
-    let (a, w) = (activations.as_ptr(), weights.as_ptr());
-    for g in 0..groups {
-        // SAFETY: the caller checked that `groups` groups are there.
-        let (w, a) = unsafe {
-            let a = a.add(g * ROWS * GROUP).cast::<i32>();
-            let w = w.add(g * STEP);
-            (
-                [0, 1, 2, 3].map(|c| vld1q_s8(w.add(c * 16))),
-                [0, 1, 2].map(|r| vdupq_n_s32(a.add(r).read_unaligned())),
-            )
-        };
-        for (acc, a) in acc.iter_mut().zip(a) {
-            let a = vreinterpretq_s8_s32(a);
-            for (c, w) in w.into_iter().enumerate() {
-                let low = vmull_s8(vget_low_s8(w), vget_low_s8(a));
-                acc[2 * c] = vpadalq_s16(acc[2 * c], low);
-                acc[2 * c + 1] = vpadalq_s16(acc[2 * c + 1], vmull_high_s8(w, a));
-            }
+    // Sums of a row, two to a column: the compiler, given intrinsics, keeps some of them in memory.
+    let mut acc = [[[vdupq_n_s32(0); 2]; 4]; ROWS];
+    let [[a, b, c, d], [e, f, g, h], [i, j, k, l]] = &mut acc;
+    if groups > 0 {
+        // SAFETY: the caller checked that `groups` groups are there, of which each pass reads one;
+        // all registers that change are named.
+        unsafe {
+            asm!(
+                "2:",
+                "ld1r {{v8.4s}}, [{a}], #4",
+                "ld1r {{v9.4s}}, [{a}], #4",
+                "ld1r {{v10.4s}}, [{a}], #4",
+                "ldp q11, q12, [{w}], #32",
+                "subs {groups}, {groups}, #1",
+                columns!("v11", "v0" "v1", "v16" "v17", "v24" "v25"),
+                columns!("v12", "v2" "v3", "v18" "v19", "v26" "v27"),
+                "ldp q11, q12, [{w}], #32",
+                columns!("v11", "v4" "v5", "v20" "v21", "v28" "v29"),
+                columns!("v12", "v6" "v7", "v22" "v23", "v30" "v31"),
+                "b.ne 2b",
+                groups = inout(reg) groups => _,
+                a = inout(reg) activations.as_ptr() => _,
+                w = inout(reg) weights.as_ptr() => _,
+                inout("v0") a[0], inout("v1") a[1], inout("v2") b[0], inout("v3") b[1],
+                inout("v4") c[0], inout("v5") c[1], inout("v6") d[0], inout("v7") d[1],
+                inout("v16") e[0], inout("v17") e[1], inout("v18") f[0], inout("v19") f[1],
+                inout("v20") g[0], inout("v21") g[1], inout("v22") h[0], inout("v23") h[1],
+                inout("v24") i[0], inout("v25") i[1], inout("v26") j[0], inout("v27") j[1],
+                inout("v28") k[0], inout("v29") k[1], inout("v30") l[0], inout("v31") l[1],
+                out("v8") _, out("v9") _, out("v10") _, out("v11") _, out("v12") _,
+                out("v13") _, out("v14") _, out("v15") _,
+                options(pure, readonly, nostack),
+            );
         }
     }
     for (sums, acc) in sums.iter_mut().zip(acc) {
-        let pairs = [0, 2, 4, 6].map(|c| vpaddq_s32(acc[c], acc[c + 1]));
-        store(sums, pairs);
+        let mut row = [vdupq_n_s32(0); 4];
+        for (row, pair) in row.iter_mut().zip(acc) {
+            *row = vpaddq_s32(pair[0], pair[1]);
+        }
+        store(sums, row);
     }
 }
 
