@@ -1,6 +1,6 @@
-//! Sets for 64-bit ARM: dot products of bytes, and plain NEON.
+//! Sets for 64-bit ARM: products of 2 × 8 bytes with 8 × 2, dot products of 4 bytes, plain NEON.
 //!
-//! Both take bytes with sign, so 128 is taken off the activations.
+//! All take bytes with sign, so 128 is taken off the activations.
 
 use std::arch::aarch64::*;
 use std::arch::{asm, is_aarch64_feature_detected};
@@ -15,11 +15,24 @@ pub(super) fn sets() -> Vec<Kernels> {
     let mut sets = Vec::new();
     // NEON belongs to every aarch64 that Rust builds for, so the plain loops use it as they are.
     let loops = *portable::SET.loops();
+    if is_aarch64_feature_detected!("i8mm") {
+        sets.push(Kernels {
+            name: "i8mm",
+            rows: 10,
+            wide: false,
+            pairs: true,
+            offset: 128,
+            tile: tile_i8mm,
+            float_tile: float_tile_twice,
+            loops,
+        });
+    }
     if is_aarch64_feature_detected!("dotprod") {
         sets.push(Kernels {
             name: "dotprod",
             rows: 5,
             wide: false,
+            pairs: false,
             offset: 128,
             tile: tile_dotprod,
             float_tile: float_tile::<5>,
@@ -30,12 +43,120 @@ pub(super) fn sets() -> Vec<Kernels> {
         name: "neon",
         rows: 3,
         wide: false,
+        pairs: false,
         offset: 128,
         tile: tile_neon,
         float_tile: float_tile::<3>,
         loops,
     });
     sets
+}
+
+/// Adds the products of two rows of eight activations with two columns of eight weights.
+#[inline]
+#[target_feature(enable = "neon,i8mm")]
+fn smmla(sums: int32x4_t, a: int8x16_t, weights: int8x16_t) -> int32x4_t {
+    let mut sums = sums;
+    // SAFETY: as of `sdot`.
+    unsafe {
+        asm!(
+            "smmla {sums:v}.4s, {a:v}.16b, {weights:v}.16b",
+            sums = inout(vreg) sums,
+            a = in(vreg) a,
+            weights = in(vreg) weights,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    sums
+}
+
+/// Groups after which the two halves of a tile change places, so that both read from the first cache.
+const STRETCH: usize = 192;
+
+/// 10 rows × 16 columns in two halves of 8: each pair of groups of weights is put side by side by a
+/// step for every register, and ten rows share it.
+#[target_feature(enable = "neon,i8mm")]
+fn tile_i8mm(groups: usize, activations: &[u8], weights: &[i8], sums: &mut Tile) {
+    const BYTES: usize = 10 * GROUP;
+    *sums = Default::default();
+    for from in (0..groups).step_by(STRETCH) {
+        let count = STRETCH.min(groups - from);
+        let a = &activations[from * BYTES..][..count.next_multiple_of(2) * BYTES];
+        let w = &weights[from * STEP..][..count * STEP];
+        half_i8mm(count, a, w, 0, sums);
+        half_i8mm(count, a, w, 1, sums);
+    }
+}
+
+/// Sums of 10 rows × 8 columns, each register with two rows' sums of two columns.
+type Squares = [[int32x4_t; 4]; 5];
+
+#[inline]
+#[target_feature(enable = "neon,i8mm")]
+fn half_i8mm(groups: usize, activations: &[u8], weights: &[i8], half: usize, sums: &mut Tile) {
+    let mut acc = [[vdupq_n_s32(0); 4]; 5];
+    let (a, w) = (activations.as_ptr().cast::<i8>(), weights.as_ptr());
+    for pair in 0..groups / 2 {
+        // SAFETY: the slices hold `groups` groups: the caller cut them so.
+        unsafe {
+            let w = w.add(2 * pair * STEP + half * STEP / 2);
+            let (left, right) = (vld1q_s8_x2(w), vld1q_s8_x2(w.add(STEP)));
+            multiply_pair(&mut acc, a.add(pair * 80), left, right);
+        }
+    }
+    if groups % 2 == 1 {
+        let none = int8x16x2_t(vdupq_n_s8(0), vdupq_n_s8(0));
+        // SAFETY: as above; the activations are there in pairs, whatever the last ones are.
+        unsafe {
+            let left = vld1q_s8_x2(w.add((groups - 1) * STEP + half * STEP / 2));
+            multiply_pair(&mut acc, a.add(groups / 2 * 80), left, none);
+        }
+    }
+    for (sums, acc) in sums.chunks_exact_mut(2).zip(acc) {
+        for (c, acc) in acc.chunks_exact(2).enumerate() {
+            let (left, right) = (vreinterpretq_s64_s32(acc[0]), vreinterpretq_s64_s32(acc[1]));
+            let rows = [vzip1q_s64(left, right), vzip2q_s64(left, right)];
+            for (sums, row) in sums.iter_mut().zip(rows) {
+                // SAFETY: a row of sums has 16 whole numbers, `half` and `c` are 0 or 1.
+                unsafe {
+                    let to = sums.as_mut_ptr().add(half * 8 + c * 4);
+                    vst1q_s32(to, vaddq_s32(vld1q_s32(to), vreinterpretq_s32_s64(row)));
+                }
+            }
+        }
+    }
+}
+
+/// Adds the products of a pair of groups, whose weights come one group `left`, one `right`.
+///
+/// # Safety
+/// `activations` points to 80 bytes.
+#[inline]
+#[target_feature(enable = "neon,i8mm")]
+unsafe fn multiply_pair(
+    acc: &mut Squares,
+    activations: *const i8,
+    left: int8x16x2_t,
+    right: int8x16x2_t,
+) {
+    let mut rows = [vdupq_n_s8(0); 5];
+    for (r, rows) in rows.iter_mut().enumerate() {
+        // SAFETY: see above.
+        *rows = unsafe { vld1q_s8(activations.add(r * 16)) };
+    }
+    for (half, (left, right)) in [(left.0, right.0), (left.1, right.1)]
+        .into_iter()
+        .enumerate()
+    {
+        let (left, right) = (vreinterpretq_s32_s8(left), vreinterpretq_s32_s8(right));
+        let columns = [vzip1q_s32(left, right), vzip2q_s32(left, right)];
+        for (c, columns) in columns.into_iter().enumerate() {
+            for (acc, rows) in acc.iter_mut().zip(rows) {
+                let sums = &mut acc[half * 2 + c];
+                *sums = smmla(*sums, rows, vreinterpretq_s8_s32(columns));
+            }
+        }
+    }
 }
 
 /// Adds to each of four sums the products of four weights and the four activations of one lane.
@@ -63,7 +184,7 @@ fn sdot<const LANE: usize>(sums: int32x4_t, weights: int8x16_t, a: int8x16_t) ->
 #[target_feature(enable = "neon,dotprod")]
 fn tile_dotprod(groups: usize, activations: &[u8], weights: &[i8], sums: &mut Tile) {
     const ROWS: usize = 5;
-    let mut acc = [[vdupq_n_s32(0); 4]; ROWS];
+    let mut acc = [[vdupq_n_s32(0); ROWS]; 4];
     let (a, w) = (activations.as_ptr(), weights.as_ptr());
     for g in 0..groups {
         let (first, last);
@@ -74,18 +195,18 @@ fn tile_dotprod(groups: usize, activations: &[u8], weights: &[i8], sums: &mut Ti
             let row = a.add(4 * GROUP).cast::<i32>().read_unaligned();
             last = vreinterpretq_s8_s32(vsetq_lane_s32::<0>(row, vdupq_n_s32(0)));
         }
-        for c in 0..4 {
+        for (c, acc) in acc.iter_mut().enumerate() {
             // SAFETY: as above.
             let w = unsafe { vld1q_s8(w.add(g * STEP + c * 16)) };
-            acc[0][c] = sdot::<0>(acc[0][c], w, first);
-            acc[1][c] = sdot::<1>(acc[1][c], w, first);
-            acc[2][c] = sdot::<2>(acc[2][c], w, first);
-            acc[3][c] = sdot::<3>(acc[3][c], w, first);
-            acc[4][c] = sdot::<0>(acc[4][c], w, last);
+            acc[0] = sdot::<0>(acc[0], w, first);
+            acc[1] = sdot::<1>(acc[1], w, first);
+            acc[2] = sdot::<2>(acc[2], w, first);
+            acc[3] = sdot::<3>(acc[3], w, first);
+            acc[4] = sdot::<0>(acc[4], w, last);
         }
     }
-    for (sums, acc) in sums.iter_mut().zip(acc) {
-        store(sums, acc);
+    for (r, sums) in sums.iter_mut().enumerate().take(ROWS) {
+        store(sums, [acc[0][r], acc[1][r], acc[2][r], acc[3][r]]);
     }
 }
 
@@ -168,15 +289,35 @@ fn tile_neon(groups: usize, activations: &[u8], weights: &[i8], sums: &mut Tile)
     }
 }
 
-type Floats<const ROWS: usize> = [[float32x4_t; 4]; ROWS];
+/// 10 rows, whose sums would not fit the registers, as twice 5.
+#[target_feature(enable = "neon")]
+fn float_tile_twice(inputs: usize, rows: &[f32], columns: &[f32], sums: &mut FloatTile) {
+    let (first, second) = rows.split_at(5 * inputs);
+    let (above, below) = sums.split_at_mut(5);
+    floats::<5>(inputs, first, columns, above);
+    floats::<5>(inputs, second, columns, below);
+}
 
-/// `ROWS` rows × 16 columns, four inputs at a time.
 #[target_feature(enable = "neon")]
 fn float_tile<const ROWS: usize>(
     inputs: usize,
     rows: &[f32],
     columns: &[f32],
     sums: &mut FloatTile,
+) {
+    floats::<ROWS>(inputs, rows, columns, sums);
+}
+
+type Floats<const ROWS: usize> = [[float32x4_t; 4]; ROWS];
+
+/// `ROWS` rows × 16 columns, four inputs at a time.
+#[inline]
+#[target_feature(enable = "neon")]
+fn floats<const ROWS: usize>(
+    inputs: usize,
+    rows: &[f32],
+    columns: &[f32],
+    sums: &mut [[f32; COLUMNS]],
 ) {
     let mut acc = [[vdupq_n_f32(0.0); 4]; ROWS];
     let (a, w) = (rows.as_ptr(), columns.as_ptr());

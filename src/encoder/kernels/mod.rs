@@ -8,7 +8,8 @@
 //! inputs][column][input]`, which every set reads well: 64 bytes are what one AVX-512, two AVX2 or four
 //! NEON registers take at once. **Activations** are 8 bits without sign, one scale and zero point per
 //! row, packed by rows of a tile: `[block of rows][group of 4 inputs][row][input]`, as bytes or, for
-//! multipliers of 16 bits, as i16.
+//! multipliers of 16 bits, as i16; for multipliers of 8 inputs at once with two groups side by side,
+//! `[block of rows][pair of groups][row][group][input]`.
 #![allow(unsafe_code)]
 
 #[cfg(target_arch = "aarch64")]
@@ -46,6 +47,8 @@ pub(crate) struct Kernels {
     pub(crate) rows: usize,
     /// Whether activations are packed as i16.
     pub(crate) wide: bool,
+    /// Whether two groups of a row's activations lie side by side.
+    pub(crate) pairs: bool,
     /// What is taken off activations so that the multiplier can take them: 0 or 128.
     pub(crate) offset: i32,
     /// Sums of products over `groups` groups: `activations` holds a block of rows, `weights` a block
@@ -88,6 +91,7 @@ impl Kernels {
 
     /// Bytes of the packed activations of a block of rows, `groups` groups wide.
     pub(crate) fn block_bytes(&self, groups: usize) -> usize {
+        let groups = groups.next_multiple_of(if self.pairs { 2 } else { 1 });
         groups * self.rows * GROUP * if self.wide { 2 } else { 1 }
     }
 
