@@ -86,3 +86,11 @@ fn main() {
         _ => floats(set, number(size), number(times)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_set_of_this_processor_gives_sums() {
+        super::sets();
+    }
+}
