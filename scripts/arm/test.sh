@@ -10,6 +10,8 @@ tests=$(cargo_kernels test --no-run --message-format=json | sed -n 's/.*"executa
 [ -x "$tests" ] || { say "the tests were not built"; exit 1; }
 
 failed=0
+# make lint does not see what is written for another processor.
+if have cargo-clippy; then cargo_kernels clippy -q --all-targets -- -D warnings || failed=1; fi
 for pair in cortex-a72:neon cortex-a76:dotprod max:i8mm; do
   cpu=${pair%:*} set=${pair#*:} words=$arm/words-${pair%:*}
   if emulated "$cpu" "$tests" --nocapture --test-threads 2 >"$words" 2>&1 &&

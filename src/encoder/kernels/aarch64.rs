@@ -254,9 +254,12 @@ fn tile_neon(groups: usize, activations: &[u8], weights: &[i8], sums: &mut Tile)
         unsafe {
             asm!(
                 "2:",
-                "ld1r {{v8.4s}}, [{a}], #4",
-                "ld1r {{v9.4s}}, [{a}], #4",
-                "ld1r {{v10.4s}}, [{a}], #4",
+                "ldr d8, [{a}]",
+                "ldr s10, [{a}, #8]",
+                "add {a}, {a}, #12",
+                "dup v9.4s, v8.s[1]",
+                "dup v8.4s, v8.s[0]",
+                "dup v10.4s, v10.s[0]",
                 "ldp q11, q12, [{w}], #32",
                 "subs {groups}, {groups}, #1",
                 columns!("v11", "v0" "v1", "v16" "v17", "v24" "v25"),

@@ -12,7 +12,7 @@
 //! `[block of rows][pair of groups][row][group][input]`.
 #![allow(unsafe_code)]
 
-#[cfg(target_arch = "aarch64")]
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
 mod aarch64;
 mod pool;
 mod portable;
@@ -83,7 +83,7 @@ impl Kernels {
         let mut all = Vec::new();
         #[cfg(target_arch = "x86_64")]
         all.extend(x86_64::sets());
-        #[cfg(target_arch = "aarch64")]
+        #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
         all.extend(aarch64::sets());
         all.push(portable::SET);
         all
