@@ -10,7 +10,7 @@ import sys
 PRODUCTS = {"smull": 8, "smull2": 8, "sdot": 16, "smmla": 32, "fmla": 4}
 
 # What runs where: (function, rows of floats, set, core, LLVM's model, most products a cycle).
-# Peaks follow from Arm's software optimization guides: SMULL goes to one pipe on Cortex-A72, FMLA of
+# Peaks are those of the models: SMULL goes to one pipe on Cortex-A72, FMLA of
 # four floats takes both for a cycle; from Cortex-A76 on SDOT, SMMLA and FMLA go to every pipe, of which
 # A76 and A710 have two, Neoverse V1 four. LLVM models A72 as A57, A76 by its twin Neoverse N1, A710 by N2.
 LOOPS = [
