@@ -12,7 +12,7 @@ export EDGECLIP_PYTHON ?= $(abspath $(PYTHON))
 PROGRAM := target/release/edgeclip
 DENY_VERSION := 0.20.2
 
-.PHONY: soak test-camera test-models help setup venv tokens build demo test bench heads lint doc text starter accuracy clean
+.PHONY: test-arm arm-figures soak test-camera test-models help setup venv tokens build demo test bench heads lint doc text starter accuracy clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -55,6 +55,12 @@ test-models: build ## import models of CLIP's shape in every form that exporters
 test-camera: setup ## the program on virtual cameras of a real kernel, in a small emulated machine (downloads 90 MB once)
 	$(CARGO) build --release $(CAMERA_FLAGS) --bin edgeclip --example frames
 	@sh scripts/camera-vm/run.sh $(PROGRAM) target/release/examples/frames models/starter.ecmodel
+
+test-arm: ## the encoder's kernels as three ARM processors run them, emulated (a minute; more once, for tools)
+	@sh scripts/arm/test.sh
+
+arm-figures: ## instructions and estimated cycles of the kernels on ARM
+	@sh scripts/arm/figures.sh
 
 bench: setup venv ## speed and memory, beside Pillow and beside tract's other ways
 	$(CARGO) bench

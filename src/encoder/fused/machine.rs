@@ -417,6 +417,7 @@ impl Machine {
                     row: r,
                     rows: set.rows,
                     wide: set.wide,
+                    pairs: set.pairs,
                     offset: set.offset,
                 };
                 loops.quantize(row, norm.as_ref(), scale, bounds, to);

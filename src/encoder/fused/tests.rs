@@ -51,7 +51,13 @@ fn rounded(range: Range) -> Onnx {
         if tensor.dims.len() == 2 {
             let values = crate::encoder::onnx::tensor::floats(tensor).unwrap();
             let columns = tensor.dims[1] as usize;
-            let most = |c: usize| values.iter().skip(c).step_by(columns).fold(0.0_f32, |m, v| m.max(v.abs()));
+            let most = |c: usize| {
+                values
+                    .iter()
+                    .skip(c)
+                    .step_by(columns)
+                    .fold(0.0_f32, |m, v| m.max(v.abs()))
+            };
             let scales: Vec<f32> = (0..columns).map(|c| most(c) / 127.0).collect();
             let round = |(i, v): (usize, &f32)| {
                 let scale = scales[i % columns];
@@ -84,7 +90,12 @@ fn run(program: &Arc<Program>, kernels: Kernels, threads: usize, pictures: &[f32
 }
 
 fn cosine(a: &[f32], b: &[f32]) -> f64 {
-    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+    let dot = |a: &[f32], b: &[f32]| {
+        a.iter()
+            .zip(b)
+            .map(|(a, b)| f64::from(*a) * f64::from(*b))
+            .sum::<f64>()
+    };
     dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
 }
 
@@ -118,7 +129,9 @@ fn int8_products_say_what_tract_says_of_rounded_floats() {
         // The patches and the last projection's kin stay as they are: only MatMuls were rounded.
         assert!(int8 >= 2 * 4 + 1, "{int8} of 8 bits");
         let shape = SHAPE.map(Length::Fixed);
-        let plan = rounded(range).into_plan(&[fed(&shape)], "image_embeds", 1).unwrap();
+        let plan = rounded(range)
+            .into_plan(&[fed(&shape)], "image_embeds", 1)
+            .unwrap();
         let mut tract = Tracted::new(plan, &SHAPE).unwrap();
         for seed in 0..3 {
             let mut expected = Vec::new();
@@ -127,7 +140,10 @@ fn int8_products_say_what_tract_says_of_rounded_floats() {
                 let got = run(&program, kernels, 1, &picture(seed));
                 let cosine = cosine(&got, &expected);
                 // Where a value lies between two steps, the last bit of a float decides.
-                assert!(cosine > 0.9997, "{range:?}, {kernels:?}, picture {seed}: {cosine}");
+                assert!(
+                    cosine > 0.9997,
+                    "{range:?}, {kernels:?}, picture {seed}: {cosine}"
+                );
             }
         }
     }
@@ -139,11 +155,17 @@ fn threads_and_batches_change_no_bit() {
     for kernels in Kernels::all() {
         let one = run(&program, kernels, 1, &picture(0));
         for threads in 2..6 {
-            assert_eq!(one, run(&program, kernels, threads, &picture(0)), "{kernels:?}");
+            assert_eq!(
+                one,
+                run(&program, kernels, threads, &picture(0)),
+                "{kernels:?}"
+            );
         }
         let all: Vec<f32> = (0..3).flat_map(picture).collect();
         let together = run(&program, kernels, 2, &all);
-        let apart: Vec<f32> = (0..3).flat_map(|seed| run(&program, kernels, 1, &picture(seed))).collect();
+        let apart: Vec<f32> = (0..3)
+            .flat_map(|seed| run(&program, kernels, 1, &picture(seed)))
+            .collect();
         assert_eq!(together, apart, "{kernels:?}");
     }
 }
@@ -152,10 +174,19 @@ fn threads_and_batches_change_no_bit() {
 fn only_the_row_that_is_read_is_computed_in_the_last_block_and_products_are_merged() {
     let program = program(&Onnx::parse(ONNX).unwrap());
     let steps = &program.graph().steps;
-    let linear = steps.iter().filter(|s| matches!(s, Step::Linear { .. })).count();
+    let linear = steps
+        .iter()
+        .filter(|s| matches!(s, Step::Linear { .. }))
+        .count();
     // Patches; Q K V, out, two of the MLP; Q, K V, out, two; the projection.
     assert_eq!(linear, 1 + 4 + 5 + 1);
-    let rows: Vec<usize> = program.graph().shapes(usize::MAX).unwrap().iter().map(|s| s.rows).collect();
+    let rows: Vec<usize> = program
+        .graph()
+        .shapes(usize::MAX)
+        .unwrap()
+        .iter()
+        .map(|s| s.rows)
+        .collect();
     assert!(rows[rows.len() - 5..].iter().all(|n| *n == 1), "{rows:?}");
 }
 
@@ -167,7 +198,9 @@ fn damaged_graphs_are_refused_and_never_run() {
     let mut state = 7_u64;
     let mut refused = 0;
     for _ in 0..20_000 {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         let mut damaged = bytes.clone();
         let at = (state >> 33) as usize % damaged.len();
         damaged[at] ^= 1 << (state >> 29 & 7);

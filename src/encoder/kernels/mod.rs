@@ -8,9 +8,12 @@
 //! inputs][column][input]`, which every set reads well: 64 bytes are what one AVX-512, two AVX2 or four
 //! NEON registers take at once. **Activations** are 8 bits without sign, one scale and zero point per
 //! row, packed by rows of a tile: `[block of rows][group of 4 inputs][row][input]`, as bytes or, for
-//! multipliers of 16 bits, as i16.
+//! multipliers of 16 bits, as i16; for multipliers of 8 inputs at once with two groups side by side,
+//! `[block of rows][pair of groups][row][group][input]`.
 #![allow(unsafe_code)]
 
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+mod aarch64;
 mod pool;
 mod portable;
 pub(crate) mod rows;
@@ -44,6 +47,8 @@ pub(crate) struct Kernels {
     pub(crate) rows: usize,
     /// Whether activations are packed as i16.
     pub(crate) wide: bool,
+    /// Whether two groups of a row's activations lie side by side.
+    pub(crate) pairs: bool,
     /// What is taken off activations so that the multiplier can take them: 0 or 128.
     pub(crate) offset: i32,
     /// Sums of products over `groups` groups: `activations` holds a block of rows, `weights` a block
@@ -78,12 +83,15 @@ impl Kernels {
         let mut all = Vec::new();
         #[cfg(target_arch = "x86_64")]
         all.extend(x86_64::sets());
+        #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+        all.extend(aarch64::sets());
         all.push(portable::SET);
         all
     }
 
     /// Bytes of the packed activations of a block of rows, `groups` groups wide.
     pub(crate) fn block_bytes(&self, groups: usize) -> usize {
+        let groups = groups.next_multiple_of(if self.pairs { 2 } else { 1 });
         groups * self.rows * GROUP * if self.wide { 2 } else { 1 }
     }
 

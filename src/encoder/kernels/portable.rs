@@ -9,6 +9,7 @@ pub(super) const SET: Kernels = Kernels {
     name: "portable",
     rows: ROWS,
     wide: false,
+    pairs: false,
     offset: 0,
     tile,
     float_tile,

@@ -79,14 +79,25 @@ pub(crate) struct Scale {
     pub(crate) zero: i32,
 }
 
-/// Where a row of activations goes: every `step` groups of 4, from `first`.
+/// Where a row of activations goes.
 pub(crate) struct Packed<'a> {
     pub(crate) bytes: &'a mut [u8],
     /// Which row of its block of rows it is, of how many.
     pub(crate) row: usize,
     pub(crate) rows: usize,
     pub(crate) wide: bool,
+    pub(crate) pairs: bool,
     pub(crate) offset: i32,
+}
+
+impl Packed<'_> {
+    /// The byte where a group of the row begins.
+    #[inline(always)]
+    fn place(&self, group: usize) -> usize {
+        let pairs = usize::from(self.pairs);
+        let before = ((group >> pairs) * self.rows + self.row) << pairs | group & pairs;
+        before * 4 * if self.wide { 2 } else { 1 }
+    }
 }
 
 /// Facts of a block of columns of weights.
@@ -145,7 +156,7 @@ fn activate(activation: Activation, y: &mut Lanes) {
         Activation::QuickGelu => y.iter_mut().for_each(|y| *y *= sigmoid(1.702 * *y)),
         Activation::Gelu => y.iter_mut().for_each(|y| *y *= normal(*y)),
         Activation::GeluTanh => y.iter_mut().for_each(|y| {
-            let inner = 1.595_769_1 * (*y + 0.044_715 * *y * *y * *y);
+            let inner = 1.595_769 * (*y + 0.044_715 * *y * *y * *y);
             *y *= sigmoid(inner);
         }),
     }
@@ -283,8 +294,6 @@ pub(super) fn quantize(
     let zero = scale.zero as f32;
     let (low, high) = (low as f32, high as f32);
     let blank = scale.zero - to.offset;
-    let size = if to.wide { 2 } else { 1 };
-    let (stride, first) = (to.rows * 4 * size, to.row * 4 * size);
     for (b, (piece, width)) in row.pieces().enumerate() {
         let values = normed(piece, b, norm);
         let mut q = [0_i32; COLUMNS];
@@ -297,22 +306,22 @@ pub(super) fn quantize(
             q[i] = (bits.wrapping_sub(SHIFT.to_bits())) as i32 - to.offset;
         }
         q[width..].fill(blank);
-        let at = b * 4 * stride + first;
+        let at = [0, 1, 2, 3].map(|g| to.place(4 * b + g));
         if to.wide {
-            for g in 0..4 {
+            for (g, at) in at.into_iter().enumerate() {
                 let place = to
                     .bytes
-                    .get_mut(at + g * stride..)
+                    .get_mut(at..)
                     .and_then(|p| p.first_chunk_mut::<8>());
                 let Some(place) = place else { continue };
                 let four = [0, 1, 2, 3].map(|i| (q[4 * g + i] as i16).to_ne_bytes());
                 *place = *four.as_flattened().first_chunk().expect("four i16");
             }
         } else {
-            for g in 0..4 {
+            for (g, at) in at.into_iter().enumerate() {
                 let place = to
                     .bytes
-                    .get_mut(at + g * stride..)
+                    .get_mut(at..)
                     .and_then(|p| p.first_chunk_mut::<4>());
                 let Some(place) = place else { continue };
                 *place = [0, 1, 2, 3].map(|i| q[4 * g + i] as u8);

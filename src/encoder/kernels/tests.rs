@@ -13,13 +13,20 @@ fn noise(seed: u64) -> impl FnMut() -> f32 {
     }
 }
 
+/// Where an input of a row lies among a block's packed activations.
+fn place(set: &Kernels, row: usize, input: usize) -> usize {
+    let side = if set.pairs { 2 * GROUP } else { GROUP };
+    let size = if set.wide { 2 } else { 1 };
+    ((input / side * set.rows + row) * side + input % side) * size
+}
+
 /// Packs rows of whole numbers as activations, as `quantize` does, by another way.
 fn packed(set: &Kernels, rows: &[Vec<u8>], groups: usize) -> Vec<u8> {
     let size = if set.wide { 2 } else { 1 };
     let mut bytes = vec![0; set.block_bytes(groups)];
     for (r, row) in rows.iter().enumerate() {
         for (i, q) in row.iter().enumerate() {
-            let at = (i / GROUP * set.rows * GROUP + r * GROUP + i % GROUP) * size;
+            let at = place(set, r, i);
             let value = i32::from(*q) - set.offset;
             let value = (value as i16).to_ne_bytes();
             bytes[at..at + size].copy_from_slice(&value[..size]);
@@ -161,13 +168,13 @@ fn rows_are_normed_and_rounded_alike_by_every_set_and_as_onnx_says() {
                     row: last,
                     rows: set.rows,
                     wide: set.wide,
+                    pairs: set.pairs,
                     offset: set.offset,
                 };
                 loops.quantize(row, norm, scale, (0, 255), to);
                 for (i, v) in values.iter().enumerate() {
                     let x = norm.map_or(*v, |n| (v - n.mean) * n.factor * n.gain[i] + n.bias[i]);
-                    let size = if set.wide { 2 } else { 1 };
-                    let at = (i / GROUP * set.rows * GROUP + last * GROUP + i % GROUP) * size;
+                    let at = place(&set, last, i);
                     let q = match set.wide {
                         true => i32::from(i16::from_ne_bytes([bytes[at], bytes[at + 1]])),
                         false if set.offset == 128 => i32::from(bytes[at] as i8),
@@ -301,6 +308,7 @@ fn a_fixed_grid_clamps() {
         row: 0,
         rows: set.rows,
         wide: false,
+        pairs: false,
         offset: 0,
     };
     set.loops()

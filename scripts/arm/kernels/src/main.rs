@@ -1,0 +1,96 @@
+//! The encoder's kernels alone: their tests, and each set run by name.
+//!
+//!     edgeclip-kernels sets                       which sets this processor runs, and the chosen one
+//!     edgeclip-kernels tile SET GROUPS TIMES      a tile of bytes, for whoever counts instructions
+//!     edgeclip-kernels floats SET INPUTS TIMES    the same of floats
+
+mod encoder;
+
+use std::hint::black_box;
+
+use encoder::kernels::{COLUMNS, FloatTile, GROUP, Kernels, Tile};
+
+/// Bytes like noise, the extremes included.
+fn noise(length: usize) -> Vec<u8> {
+    let byte = |i: usize| (i.wrapping_mul(0x9e37_79b9) >> 13) as u8;
+    (0..length).map(byte).collect()
+}
+
+/// Sums of a tile of noise, without what a set takes off its activations.
+fn ran(set: &Kernels, groups: usize) -> bool {
+    assert!(!set.wide, "no set of this processor is wide");
+    let activations = noise(set.block_bytes(groups));
+    let weights: Vec<i8> = noise(groups * GROUP * COLUMNS)
+        .iter()
+        .map(|b| *b as i8)
+        .collect();
+    let mut sums = Tile::default();
+    set.tile(groups, &activations, &weights, &mut sums);
+    sums.iter()
+        .take(set.rows)
+        .all(|row| row.iter().any(|sum| *sum != 0))
+}
+
+fn sets() {
+    for set in Kernels::all() {
+        assert!(ran(&set, 100), "{set:?} gives no sums");
+        println!("ran: {set:?}, {} rows", set.rows);
+    }
+    println!("chosen: {:?}", Kernels::chosen());
+}
+
+fn tile(set: &Kernels, groups: usize, times: usize) {
+    let activations = noise(set.block_bytes(groups));
+    let weights: Vec<i8> = noise(groups * GROUP * COLUMNS)
+        .iter()
+        .map(|b| *b as i8)
+        .collect();
+    let mut sums = Tile::default();
+    for _ in 0..times {
+        set.tile(
+            groups,
+            black_box(&activations),
+            black_box(&weights),
+            &mut sums,
+        );
+        black_box(&sums);
+    }
+}
+
+fn floats(set: &Kernels, inputs: usize, times: usize) {
+    let rows = vec![0.5; inputs * set.rows];
+    let columns = vec![0.25; inputs * COLUMNS];
+    let mut sums = FloatTile::default();
+    for _ in 0..times {
+        set.float_tile(inputs, black_box(&rows), black_box(&columns), &mut sums);
+        black_box(&sums);
+    }
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let (what, name, size, times) = match words[..] {
+        ["sets"] => return sets(),
+        [what, name, size, times] => (what, name, size, times),
+        _ => panic!("usage: edgeclip-kernels sets | (tile | floats) SET SIZE TIMES"),
+    };
+    let all = Kernels::all();
+    let set = all
+        .iter()
+        .find(|k| k.name == name)
+        .expect("a set of this processor");
+    let number = |word: &str| word.parse().expect("a whole number");
+    match what {
+        "tile" => tile(set, number(size), number(times)),
+        _ => floats(set, number(size), number(times)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_set_of_this_processor_gives_sums() {
+        super::sets();
+    }
+}
