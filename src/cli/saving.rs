@@ -57,6 +57,7 @@ pub(super) struct Changed<T> {
 }
 
 /// Whether a change could be saved, before work that a person would have to do again.
+#[cfg(feature = "camera")]
 pub(super) fn check(path: &Path) -> Result<()> {
     make_folder(path)?;
     Saver::new(path).check()
