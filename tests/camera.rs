@@ -245,9 +245,11 @@ mod programs {
         assert!(words.contains("no camera found"), "{words}");
         let words = lost(&mut *open("exec:true"));
         assert!(
-            words.contains("`true`, which ended (exit status: 0)"),
+            words.contains("the end of `true` (exit status: 0)"),
             "{words}"
         );
+        let words = lost(&mut *open("exec:echo no picture"));
+        assert!(words.contains("no JPEG in the output of `echo`"), "{words}");
     }
 
     #[test]

@@ -246,7 +246,7 @@ fn soak(frames: u64, lessons: u64) {
     );
     assert_eq!((files_after, snapshot.refused), (files, 0));
     assert_eq!(snapshot.answered, soak.taken);
-    let losses = soak.outlets.close();
+    let losses = soak.outlets.close(snapshot);
     assert!(
         losses[1].failed > 0 && losses[2].lost > 0 && losses[3].failed > 0,
         "{losses:?}"

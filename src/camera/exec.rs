@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -24,6 +25,8 @@ pub(super) struct Exec {
     program: String,
     child: Option<Child>,
     words: Words,
+    /// Whether it wrote something, and no picture.
+    strays: Arc<AtomicBool>,
 }
 
 impl Exec {
@@ -48,6 +51,7 @@ impl Exec {
             program: program.clone(),
             child: Some(child),
             words: Words::default(),
+            strays: Arc::default(),
         };
         if let (Some(stdout), Some(stderr)) = (stdout, stderr) {
             exec.words.listen(&program, stderr).map_err(failed)?;
@@ -58,8 +62,11 @@ impl Exec {
 
     fn read(&self, stdout: ChildStdout) -> std::io::Result<()> {
         let (newest, program) = (self.jpegs.newest(), self.program.clone());
+        let strays = Arc::clone(&self.strays);
         let work = move || {
-            let read = newest.read(&mut Splitter::new(stdout), u64::MAX);
+            let mut splitter = Splitter::new(stdout);
+            let read = newest.read(&mut splitter, u64::MAX);
+            strays.store(matches!(read, Ok(0)) && splitter.has_read(), Relaxed);
             newest.end(match read {
                 Ok(_) => Fault::End,
                 Err(e) => Fault::Lost(Error::io(Path::new(&program), "read from", e)),
@@ -74,14 +81,19 @@ impl Exec {
     /// How the program ended, which has closed its output.
     fn end(&mut self) -> Error {
         let status = self.child.as_mut().and_then(|c| wait(c, FAREWELL));
-        let mut found = match status {
-            Some(status) => format!("`{}`, which ended ({status})", self.program),
-            None => format!("`{}`, which closed its output", self.program),
+        let (what, expected) = match self.strays.load(Relaxed) {
+            false => ("the end of", "more JPEGs"),
+            true => (
+                "no JPEG in the output of",
+                "JPEGs one after the other (MJPEG)",
+            ),
         };
+        let how = status.map_or("it closed its output".to_owned(), |s| s.to_string());
+        let mut found = format!("{what} `{}` ({how})", self.program);
         if let Some(last) = self.words.last() {
             found = format!("{found} with the words: {last}");
         }
-        Error::invalid("program", found, "one that gives JPEGs until it is ended")
+        Error::invalid("program", found, expected)
     }
 }
 

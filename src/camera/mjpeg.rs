@@ -79,6 +79,11 @@ impl<R: Read> Splitter<R> {
         turn(&mut self.from)
     }
 
+    /// Whether anything came at all.
+    pub(super) fn has_read(&self) -> bool {
+        self.at > 0 || !self.held.is_empty()
+    }
+
     /// The next piece; a whole picture is written over `picture`.
     ///
     /// # Errors

@@ -149,6 +149,7 @@ fn file(text: &str) -> Result<Spec> {
         return Ok(Spec::Pictures(path.into()));
     }
     let found = match path.exists() {
+        _ if text.is_empty() => "no word".to_owned(),
         true => format!("{text}, which is no folder, picture or .mjpeg file"),
         false => format!("{text}, where there is no file or folder"),
     };

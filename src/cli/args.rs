@@ -66,7 +66,8 @@ pub(crate) enum Verb {
     Classify(Classify),
     /// Write the features of photos, or the text weights of names
     Embed(Embed),
-    /// Teach a class from photos
+    #[cfg_attr(feature = "camera", doc = "Teach a class from photos or a camera")]
+    #[cfg_attr(not(feature = "camera"), doc = "Teach a class from photos")]
     Learn(Learn),
     /// Forget the shots of a class, or single shots
     Forget(Forget),
@@ -166,7 +167,7 @@ pub(crate) struct HeadFlags {
 
 #[derive(Debug, Args)]
 pub(crate) struct Learn {
-    /// The class, then its photos or folders of them (only photos with --background)
+    /// The class, then its photos or folders of them; only the class with --camera, only photos with --background
     #[arg(
         value_name = "CLASS PHOTO|FOLDER",
         required_unless_present_any = ["from", "background"],

@@ -51,7 +51,10 @@ pub(super) fn run(global: &Global, args: &args::Learn, out: &mut Output) -> Resu
     let names = NewNames::of(&lessons, args, &first, (&model, &settings))?;
     #[cfg(feature = "camera")]
     let burst = match args.burst.camera {
-        Some(_) => Some(super::burst::take(args, &model, out.quiet)?),
+        Some(_) => {
+            saving::check(&path)?;
+            Some(super::burst::take(args, &model, out.quiet)?)
+        }
         None => None,
     };
     #[cfg(feature = "camera")]
@@ -87,7 +90,15 @@ pub(super) fn run(global: &Global, args: &args::Learn, out: &mut Output) -> Resu
     };
     let changed = saving::change(&path, open, teach)?;
     let taught = &changed.told;
-    taught.say_refused();
+    // Of a burst some frames are always worse than others.
+    #[cfg(feature = "camera")]
+    let is_burst = burst.is_some();
+    #[cfg(not(feature = "camera"))]
+    let is_burst = false;
+    taught.say_refused(match is_burst {
+        true => log::Level::Warn,
+        false => log::Level::Error,
+    });
     let told = Told {
         taught,
         before: &changed.before,
@@ -95,12 +106,7 @@ pub(super) fn run(global: &Global, args: &args::Learn, out: &mut Output) -> Resu
         path: &path,
     };
     told.show(out)?;
-    // Of a burst some frames are always worse than others.
-    #[cfg(feature = "camera")]
-    if burst.is_some() {
-        return Ok(Done::Whole);
-    }
-    Ok(if taught.skipped.is_empty() {
+    Ok(if is_burst || taught.skipped.is_empty() {
         Done::Whole
     } else {
         Done::InPart

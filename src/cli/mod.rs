@@ -31,6 +31,7 @@ mod told;
 #[cfg(feature = "camera")]
 mod watch;
 
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
@@ -55,6 +56,10 @@ enum Stop {
     /// Nobody reads our output any more, as after `| head`.
     #[error("the reader closed the pipe")]
     ClosedPipe,
+    /// By Ctrl-C or a service manager, in the middle of work that leaves nothing half done.
+    #[cfg(feature = "camera")]
+    #[error("interrupted: nothing was saved")]
+    Interrupted,
     #[error("cannot write the output: {0}")]
     Output(std::io::Error),
     #[error("{0}")]
@@ -130,14 +135,19 @@ fn start_log(global: &Global) {
     let mut builder =
         env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(level));
     if plain {
-        builder.format(|to, record| {
-            use std::io::Write;
+        // A line that changes in place, as of a watch, makes room for the note and comes again below it.
+        let is_terminal = std::io::stderr().is_terminal();
+        let room = if is_terminal { "\r\x1b[K" } else { "" };
+        if is_terminal {
+            builder.write_style(env_logger::WriteStyle::Always);
+        }
+        builder.format(move |to, record| {
             let word = match record.level() {
                 log::Level::Error => "error: ",
                 log::Level::Warn => "note: ",
                 _ => "",
             };
-            writeln!(to, "{word}{}", record.args())
+            writeln!(to, "{room}{word}{}", record.args())
         });
     }
     // A second start, as in tests, keeps the first.

@@ -56,6 +56,13 @@ pub(super) struct Changed<T> {
     pub(super) told: T,
 }
 
+/// Whether a change could be saved, before work that a person would have to do again.
+#[cfg(feature = "camera")]
+pub(super) fn check(path: &Path) -> Result<()> {
+    make_folder(path)?;
+    Saver::new(path).check()
+}
+
 /// Changes a classifier and saves what came of it. Where another process saved in the meantime,
 /// the change is made again on what that one saved: neither is lost.
 pub(super) fn change<T>(

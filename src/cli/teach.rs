@@ -96,9 +96,9 @@ pub(super) struct Learned {
 
 impl Taught {
     /// Says what was not learned and why.
-    pub(super) fn say_refused(&self) {
+    pub(super) fn say_refused(&self, level: log::Level) {
         for words in &self.refused {
-            log::error!("{words}");
+            log::log!(level, "{words}");
         }
     }
 }
@@ -125,7 +125,7 @@ impl Teaching<'_> {
             taught.add(looked, before, &mut draft)?;
         }
         if taught.photos.is_empty() && taught.known == 0 {
-            taught.say_refused();
+            taught.say_refused(log::Level::Error);
             let found = format!("none of {}", count(self.seen.len(), "photo", "photos"));
             let expected = "at least one new, readable photo: nothing was changed";
             return Err(Error::invalid("photos to learn from", found, expected).into());

@@ -14,7 +14,7 @@ use crate::frame::Frame;
 
 /// How long a source is asked to wait at once: a stop is heeded after that.
 const WAIT: Duration = Duration::from_millis(200);
-/// Damaged frames in a row after which the source counts as lost.
+/// Damaged frames in a row after which a source without an end counts as lost.
 const MOST_DAMAGED: u32 = 100;
 /// Good frames after which a source counts as well again.
 const WELL_AGAIN: u32 = 30;
@@ -24,7 +24,7 @@ const SPARE: usize = 3;
 /// When a source counts as lost, and how it is opened again.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Patience {
-    /// Longest time without a frame.
+    /// Longest time without a whole frame.
     pub silence: Duration,
     /// Longest time with frames that are all the same; `None`: they may be.
     pub frozen: Option<Duration>,
@@ -211,14 +211,15 @@ impl Keeper {
         let limit = patience.frozen.filter(|_| self.plan.spec.is_live());
         let mut frozen = Frozen::default();
         let (mut last, mut damaged, mut good) = (Instant::now(), 0, 0);
-        let mut sequence = None;
+        let (mut sequence, mut why) = (None, None);
         while !self.shared.stop.load(Relaxed) {
             match source.next(self.shared.buffer(), WAIT) {
                 Ok(captured) => {
                     (last, damaged, good) = (Instant::now(), 0, good + 1);
+                    why = None;
                     Counters::count(&counters.captured);
                     if self.told.take().is_some() {
-                        log::warn!("camera: frames come again: {}", source.about());
+                        log::info!("camera: frames come again: {}", source.about());
                     }
                     if let Some(before) = sequence.replace(captured.sequence) {
                         let gap = captured.sequence.saturating_sub(before).saturating_sub(1);
@@ -241,12 +242,19 @@ impl Keeper {
                     return Some(format!("no frame for {s} s"));
                 }
                 Err(Fault::Silent) => {}
+                // Each picture of a folder counts, and none is worth giving up the rest.
+                Err(Fault::Damaged(e)) if self.plan.spec.is_finite() => {
+                    log::warn!("{e}; skipped");
+                    Counters::count(&counters.damaged);
+                }
                 Err(Fault::Damaged(e)) => {
                     log::debug!("{e}; skipped");
                     Counters::count(&counters.damaged);
                     damaged += 1;
-                    if damaged >= MOST_DAMAGED {
-                        return Some(format!("{damaged} damaged frames in a row: {e}"));
+                    // The first of them, so that the same trouble is told in the same words.
+                    let why = why.get_or_insert_with(|| e.to_string());
+                    if damaged >= MOST_DAMAGED || last.elapsed() >= patience.silence {
+                        return Some(format!("no whole frame among those that come: {why}"));
                     }
                 }
                 Err(Fault::Lost(e)) => return Some(e.to_string()),
@@ -280,7 +288,7 @@ impl Keeper {
         }
         self.told = Some(words.to_owned());
         // What a camera says of itself may begin with that word.
-        log::warn!("camera: {}", words.trim_start_matches("camera: "));
+        log::info!("camera: {}", words.trim_start_matches("camera: "));
         let words: Arc<str> = words.into();
         self.shared.fault.put(Arc::clone(&words));
         self.shared.put(Arrival::Fault(words));

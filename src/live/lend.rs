@@ -196,6 +196,17 @@ pub fn is_lent(path: &Path) -> bool {
     UnixStream::connect(path).is_ok()
 }
 
+/// How many owners listen in `folder`, whatever their cameras.
+#[must_use]
+pub fn owners(folder: &Path) -> usize {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let is_ours = |name: &str| name.starts_with("camera-") && name.ends_with(".sock");
+    entries
+        .filter(|e| e.file_name().to_str().is_some_and(is_ours))
+        .filter(|e| is_lent(&e.path()))
+        .count()
+}
+
 /// Frames from the owner that listens at `path`; none where nobody does.
 ///
 /// # Errors
@@ -209,7 +220,7 @@ pub fn borrow(
     let Ok(mut stream) = UnixStream::connect(path) else {
         return Ok(None);
     };
-    let failed = |e| Error::io(path, "borrow frames from", e);
+    let failed = |e| failed(path, e);
     stream
         .set_read_timeout(Some(every + 2 * SILENCE))
         .map_err(failed)?;
@@ -220,8 +231,21 @@ pub fn borrow(
     Ok(Some(()))
 }
 
+/// What a loan ran into.
+fn failed(path: &Path, e: std::io::Error) -> Error {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+
+    match e.kind() {
+        BrokenPipe | ConnectionReset | UnexpectedEof => {
+            let found = "the end of the `edgeclip watch` that lent its frames";
+            Error::invalid("burst", found, "one that goes on: try again")
+        }
+        _ => Error::io(path, "borrow frames from", e),
+    }
+}
+
 fn read_frame(from: &mut impl Read, path: &Path) -> Result<Frame> {
-    let failed = |e| Error::io(path, "borrow frames from", e);
+    let failed = |e| failed(path, e);
     let mut head = [0; 12];
     from.read_exact(&mut head).map_err(failed)?;
     let [width, height, length] = [0, 4, 8].map(|i| {
@@ -250,6 +274,7 @@ mod tests {
         let path = place(dir.path(), &spec);
         let lender = Lender::start(&path).unwrap();
         assert!(Lender::start(&path).is_err());
+        assert_eq!(owners(dir.path()), 1);
         let stop = Arc::new(AtomicBool::new(false));
         let own = Arc::clone(&stop);
         let owner = std::thread::spawn(move || {
@@ -279,6 +304,18 @@ mod tests {
         stop.store(true, Relaxed);
         assert!(owner.join().unwrap() < Duration::from_millis(500));
         assert!(borrow(&path, 1, every, &mut |_| {}).unwrap().is_none());
+        assert_eq!(owners(dir.path()), 0);
+    }
+
+    #[test]
+    fn an_owner_that_ends_meanwhile_is_told_as_that() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("camera-1.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let owner = std::thread::spawn(move || drop(listener.accept()));
+        let words = borrow(&path, 1, Duration::ZERO, &mut |_| {}).unwrap_err();
+        owner.join().unwrap();
+        assert!(words.to_string().contains("try again"), "{words}");
     }
 
     #[test]

@@ -30,6 +30,9 @@ pub enum Flaw {
 }
 
 impl Flaw {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Blurred, Self::Black, Self::Blinding, Self::Same];
+
     /// A word for people, and what to do.
     #[must_use]
     pub fn words(self) -> &'static str {

@@ -87,10 +87,15 @@ impl Shared {
         while !self.stop.load(Relaxed) {
             let stamp = stamp(&self.path);
             let asked = self.asked.swap(false, Relaxed);
-            // A file that is gone was moved away; what is in force stays.
-            if stamp.is_some() && (stamp != seen || asked) {
+            if stamp != seen || asked {
                 seen = stamp;
-                self.read();
+                match stamp {
+                    Some(_) => self.read(),
+                    None => log::warn!(
+                        "{}: gone; the classifier in force stays",
+                        self.path.display()
+                    ),
+                }
             }
             std::thread::sleep(EVERY);
         }

@@ -126,6 +126,14 @@ impl Steady {
         self.settled
     }
 
+    /// Settles on the likeliest where nothing is settled yet, for no more frames will come.
+    pub fn settle(&mut self) -> Which {
+        if self.begun && self.settled == Which::Nothing {
+            self.settled = self.rival_now();
+        }
+        self.settled
+    }
+
     /// What the smoothed probabilities speak for, the settled state being given the benefit of the doubt.
     fn rival_now(&self) -> Which {
         let (likely_unknown, known_again) = UNKNOWN;
@@ -245,6 +253,18 @@ mod tests {
             matches!(states[..], [Which::Nothing, Which::Class(0 | 1)]),
             "{states:?}"
         );
+    }
+
+    #[test]
+    fn what_ends_early_is_settled_by_what_was_seen() {
+        let settled = |p: &[f32]| {
+            let mut steady = Steady::new(Rules::default());
+            assert_eq!(steady.step(p, Some(false), FRAME), Which::Nothing);
+            steady.settle()
+        };
+        assert_eq!(settled(&[0.1, 0.9]), Which::Class(1));
+        assert_eq!(settled(&[0.2, 0.2]), Which::Unknown);
+        assert_eq!(Steady::new(Rules::default()).settle(), Which::Nothing);
     }
 
     #[test]

@@ -108,14 +108,7 @@ impl Watch {
         self.judge(captured)?;
         let p = &self.judged.p()[..self.names.len()];
         let which = self.steady.step(p, self.judged.unknown(), since);
-        let (state, sure) = match which {
-            Which::Nothing => (State::Starting, 0.0),
-            Which::Unknown => (State::Unknown, 0.0),
-            Which::Class(at) => (
-                State::Class(Arc::clone(&self.names[at])),
-                self.steady.smoothed()[at],
-            ),
-        };
+        let (state, sure) = self.state(which);
         self.rank();
         let reading = &mut self.reading;
         reading.frame += 1;
@@ -126,6 +119,18 @@ impl Watch {
         Counters::count(&self.counters.answered);
         let events = self.moments.see(&self.reading.state, sure, when);
         Ok((&self.reading, events))
+    }
+
+    /// A settled state, and the probability of its class.
+    fn state(&self, which: Which) -> (State, f32) {
+        match which {
+            Which::Nothing => (State::Starting, 0.0),
+            Which::Unknown => (State::Unknown, 0.0),
+            Which::Class(at) => (
+                State::Class(Arc::clone(&self.names[at])),
+                self.steady.smoothed()[at],
+            ),
+        }
     }
 
     /// Encodes and judges a frame, unless it shows what the last one showed.
@@ -181,6 +186,17 @@ impl Watch {
         self.seen = None;
         let now = When::of(Instant::now());
         self.moments.see(&self.reading.state, 0.0, now)
+    }
+
+    /// Settles on what is likeliest, where frames ended before anything was settled.
+    pub fn settle(&mut self) -> Events {
+        let (State::Starting, Some(last)) = (&self.reading.state, self.last) else {
+            return [None, None];
+        };
+        let which = self.steady.settle();
+        let (state, sure) = self.state(which);
+        (self.reading.state, self.reading.p) = (state, sure);
+        self.moments.see(&self.reading.state, sure, When::of(last))
     }
 
     /// Ends the state that lasts.

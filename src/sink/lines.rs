@@ -47,7 +47,7 @@ impl<W: Write + Send> Sink for Lines<W> {
         let line = match (news, self.detail) {
             (News::Frame(reading), Detail::Frames) => Line::from(reading),
             (News::Event(event), Detail::Events) => Line::from(event),
-            _ => return Ok(()),
+            _ => return Err(Refused::Idle),
         };
         line.write(&mut self.buffer).map_err(Refused::Failed)?;
         self.out.write(&self.buffer)
@@ -115,7 +115,7 @@ mod tests {
         let mut out = Vec::new();
         let mut sink = Lines::new("json", &mut out, detail);
         for n in news {
-            sink.take(n).unwrap();
+            assert!(matches!(sink.take(n), Ok(()) | Err(Refused::Idle)));
         }
         let text = String::from_utf8(out).unwrap();
         assert!(text.is_empty() || text.ends_with('\n'));

@@ -60,6 +60,10 @@ impl Sink for Metrics {
         true
     }
 
+    fn tells_losses(&self) -> bool {
+        true
+    }
+
     fn take(&mut self, news: &News) -> Result<(), Refused> {
         match news {
             News::Event(event) if event.ended.is_none() => self.state = event.state.clone(),
@@ -71,7 +75,8 @@ impl Sink for Metrics {
                 }
             }
         }
-        Ok(())
+        // It is written with later counters.
+        Err(Refused::Idle)
     }
 
     fn close(&mut self) {

@@ -210,7 +210,8 @@ fn the_file_is_replaced_whole_and_not_too_often() {
     let mut sink = Metrics::new(&path, Duration::from_secs(3600)).unwrap();
     let starting = std::fs::read_to_string(&path).unwrap();
     assert!(starting.contains("state=\"starting\""));
-    sink.take(&News::Event(event(1, class("cat")))).unwrap();
+    let begun = News::Event(event(1, class("cat")));
+    assert_eq!(sink.take(&begun), Err(Refused::Idle));
     assert_eq!(std::fs::read_to_string(&path).unwrap(), starting);
     sink.take(&News::Counters(counters(), vec![losses("mqtt", 1)]))
         .unwrap();
@@ -220,7 +221,8 @@ fn the_file_is_replaced_whole_and_not_too_often() {
         captured: 101,
         ..counters()
     };
-    sink.take(&News::Counters(more, Vec::new())).unwrap();
+    let more = News::Counters(more, Vec::new());
+    assert_eq!(sink.take(&more), Err(Refused::Idle));
     assert_eq!(std::fs::read_to_string(&path).unwrap(), first);
     sink.close();
     let last = std::fs::read_to_string(&path).unwrap();

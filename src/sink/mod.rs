@@ -63,6 +63,8 @@ pub enum Refused {
     Failed(String),
     /// Nobody reads any more and nobody will, as after `| head`: it is not asked again.
     Closed,
+    /// There was nothing to do: it is counted nowhere, and says neither well nor ill.
+    Idle,
 }
 
 /// A place that answers go to.
@@ -75,6 +77,11 @@ pub trait Sink: Send {
 
     /// Whether it wants what the counters stand at.
     fn wants_counters(&self) -> bool {
+        false
+    }
+
+    /// Whether it tells of the others' news, and so is closed after them.
+    fn tells_losses(&self) -> bool {
         false
     }
 

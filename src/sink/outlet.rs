@@ -19,6 +19,7 @@ pub struct Outlet {
     name: &'static str,
     frames: bool,
     counters: bool,
+    tells_losses: bool,
     shared: Arc<Shared>,
 }
 
@@ -38,6 +39,7 @@ impl Outlet {
     pub fn start(sink: Box<dyn Sink>) -> Result<Self> {
         let name = sink.name();
         let (frames, counters) = (sink.wants_frames(), sink.wants_counters());
+        let tells_losses = sink.tells_losses();
         let shared = Arc::new(Shared {
             queue: Queue::new(),
             delivered: AtomicU64::new(0),
@@ -62,6 +64,7 @@ impl Outlet {
             name,
             frames,
             counters,
+            tells_losses,
             shared,
         })
     }
@@ -87,6 +90,11 @@ impl Outlet {
             lost: self.shared.lost.load(Relaxed),
             failed: self.shared.failed.load(Relaxed),
         }
+    }
+
+    /// As [`Sink::tells_losses`].
+    pub(super) fn tells_losses(&self) -> bool {
+        self.tells_losses
     }
 
     /// Whether nobody reads any more what the sink writes.
@@ -158,7 +166,10 @@ impl Worker {
             self.sink.close();
             Ok(())
         });
-        self.note(goodbye, false);
+        // That it went well says nothing of trouble before.
+        if goodbye.is_err() {
+            self.note(goodbye, false);
+        }
         self.shared.queue.end();
     }
 
@@ -166,13 +177,13 @@ impl Worker {
     fn note(&mut self, result: Result<(), Refused>, is_news: bool) {
         let name = self.sink.name();
         match result {
-            Ok(()) if is_news => {
-                self.shared.delivered.fetch_add(1, Relaxed);
+            Ok(()) => {
+                self.shared.delivered.fetch_add(is_news.into(), Relaxed);
                 if self.trouble.take().is_some() {
-                    log::info!("{name}: works again");
+                    log::warn!("{name}: works again");
                 }
             }
-            Ok(()) => {}
+            Err(Refused::Idle) => {}
             Err(Refused::Closed) => self.shared.closed.store(true, Relaxed),
             Err(Refused::Failed(words)) => {
                 self.shared.failed.fetch_add(1, Relaxed);
@@ -284,6 +295,19 @@ mod tests {
         }
         let losses = outlet.close();
         assert_eq!((losses.delivered, losses.failed), (3, 2));
+    }
+
+    #[test]
+    fn where_nothing_is_to_be_done_nothing_is_counted() {
+        let outlet = start(|news| match news {
+            News::Frame(r) if r.frame < 4 => Err(Refused::Idle),
+            _ => Ok(()),
+        });
+        for n in 1..=5 {
+            outlet.offer(&News::Frame(frame(n)));
+        }
+        let losses = outlet.close();
+        assert_eq!((losses.delivered, losses.failed, losses.lost), (2, 0, 0));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::{Losses, News, Outlet, Sink};
 use crate::error::Result;
+use crate::live::Snapshot;
 
 /// Sinks that run, each on a thread of its own.
 #[derive(Default)]
@@ -38,10 +39,20 @@ impl Outlets {
         self.0.iter().any(Outlet::has_closed)
     }
 
-    /// Closes all at once, as [`Outlet::close`] does one: about a second at most.
-    pub fn close(self) -> Vec<Losses> {
-        let began = Instant::now();
-        self.0.iter().for_each(Outlet::drain);
-        self.0.into_iter().map(|o| o.leave(began)).collect()
+    /// Closes all at once, as [`Outlet::close`] does one: about a second at most. Those that tell what
+    /// became of the others' news are closed after them, with the last counters.
+    pub fn close(self, last: Snapshot) -> Vec<Losses> {
+        let (tell, others): (Vec<_>, Vec<_>) = self.0.into_iter().partition(Outlet::tells_losses);
+        let mut losses = close(others);
+        let counters = News::Counters(last, losses.clone());
+        tell.iter().for_each(|o| o.offer(&counters));
+        losses.extend(close(tell));
+        losses
     }
+}
+
+fn close(outlets: Vec<Outlet>) -> Vec<Losses> {
+    let began = Instant::now();
+    outlets.iter().for_each(Outlet::drain);
+    outlets.into_iter().map(|o| o.leave(began)).collect()
 }

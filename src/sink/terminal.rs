@@ -71,7 +71,7 @@ impl<W: Write + Send> Terminal<W> {
             return Ok(());
         };
         if !now && self.shown.is_some_and(|s| s.elapsed() < REDRAW) {
-            return Ok(());
+            return Err(Refused::Idle);
         }
         self.shown = Some(Instant::now());
         // The last column stays free: a letter there makes some terminals go to the next line.
@@ -82,7 +82,7 @@ impl<W: Write + Send> Terminal<W> {
     fn event(&mut self, event: &Event) -> Result<(), Refused> {
         if event.ended.is_some() {
             self.was = Some((event.state.clone(), event.lasted));
-            return Ok(());
+            return Err(Refused::Idle);
         }
         self.view.state = event.state.clone();
         let line = event_line(event, self.was.as_ref());
@@ -171,6 +171,9 @@ fn event_line(event: &Event, was: Option<&(State, Duration)>) -> String {
     if matches!(event.state, State::Class(_)) {
         line += &format!("  {}", percent(event.confidence).trim_start());
     }
+    // From one fault to the next, the last one's length says nothing: the source was never back.
+    let was =
+        was.filter(|(was, _)| !matches!((was, &event.state), (State::Fault(_), State::Fault(_))));
     if let Some((state, lasted)) = was {
         let state = cut(state.word(), NAME_COLUMNS);
         line += &format!("  (was: {state} for {})", lasting(*lasted));

@@ -80,6 +80,15 @@ fn a_fault_is_said_in_words() {
 }
 
 #[test]
+fn what_was_is_told_but_of_a_fault_before_a_fault() {
+    let was = (fault("gone"), Duration::from_millis(600));
+    let line = event_line(&event(2, fault("gone still")), Some(&was));
+    assert!(!line.contains("was"), "{line}");
+    let line = event_line(&event(2, State::Unknown), Some(&was));
+    assert!(line.ends_with("(was: fault for 0.6 s)"), "{line}");
+}
+
+#[test]
 fn the_bar_is_as_long_as_the_probability() {
     assert_eq!(bar(0.0), " ".repeat(10));
     assert_eq!(bar(1.0), "█".repeat(10));
@@ -106,7 +115,10 @@ fn without_a_terminal_each_event_is_a_plain_line() {
     let unknown = event(1, State::Unknown);
     let over = ended(&unknown, Duration::from_millis(3200));
     for e in [unknown, over, event(2, class("cat"))] {
-        sink.take(&News::Event(e)).unwrap();
+        assert!(matches!(
+            sink.take(&News::Event(e)),
+            Ok(()) | Err(Refused::Idle)
+        ));
     }
     sink.close();
     assert_eq!(
@@ -120,7 +132,10 @@ fn on_a_terminal_the_line_changes_in_place_and_not_at_each_frame() {
     let mut out = Vec::new();
     let mut sink = Terminal::new(&mut out, Some(|| 24), false);
     for n in 0..100 {
-        sink.take(&News::Frame(frame(n))).unwrap();
+        assert!(matches!(
+            sink.take(&News::Frame(frame(n))),
+            Ok(()) | Err(Refused::Idle)
+        ));
     }
     sink.take(&News::Event(event(2, fault("gone")))).unwrap();
     sink.close();

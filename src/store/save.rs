@@ -53,6 +53,14 @@ impl Saver {
         self
     }
 
+    /// Whether a save could begin now: its folder takes files, and nobody else saves for long.
+    ///
+    /// # Errors
+    /// As [`Saver::save`] has them before it writes.
+    pub fn check(&self) -> Result<()> {
+        self.locked(|_| Ok(()))
+    }
+
     /// Replaces the file. `base` is the stamp of the state that `contents` was made from,
     /// `None` for a new file; the stamp of the new state comes back. What was undone
     /// before can no longer be redone.

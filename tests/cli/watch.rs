@@ -252,9 +252,10 @@ fn a_program_runs_at_each_event_and_metrics_are_kept() {
     let command = format!("sh {} {{event}} {{label}}", note.display());
     let args = ["--fps", "20", "--frames", "60", "--on-event", &command];
     let kept = ["--metrics", "m.prom", "--log", "log.jsonl"];
-    bench
+    let run = bench
         .run([&["watch", "--camera", &coins, "--json"][..], &args, &kept].concat())
         .ok();
+    let lines = run.out.lines().count();
     let seen = std::fs::read_to_string(bench.path("seen.txt")).unwrap();
     assert!(seen.contains("start old coin"), "{seen}");
     let log = std::fs::read_to_string(bench.path("log.jsonl")).unwrap();
@@ -264,6 +265,9 @@ fn a_program_runs_at_each_event_and_metrics_are_kept() {
         metrics.contains("edgeclip_frames_total{kind=\"answered\"}"),
         "{metrics}"
     );
+    // Down to the last event.
+    let delivered = format!("{{sink=\"json\",result=\"delivered\"}} {lines}\n");
+    assert!(metrics.contains(&delivered), "{lines}: {metrics}");
 }
 
 #[test]
@@ -401,6 +405,102 @@ fn what_holds_no_picture_is_an_error_and_no_quiet_end() {
     let run = bench.run(["watch", "--camera", folder.to_str().unwrap()]);
     assert_eq!(run.status, 1, "{}", run.err);
     assert!(run.err.contains("1 damaged picture"), "{}", run.err);
+}
+
+#[test]
+fn a_broken_picture_of_a_folder_is_named_and_the_rest_is_answered() {
+    let bench = taught();
+    let folder = bench.path("partly");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("a.jpg"), b"no picture").unwrap();
+    std::fs::copy(repository("examples/photos/cat.jpg"), folder.join("b.jpg")).unwrap();
+    let run = bench.run(["watch", "--camera", folder.to_str().unwrap()]);
+    assert_eq!(run.status, 1, "{}", run.err);
+    assert!(run.err.contains("a.jpg"), "{}", run.err);
+    assert!(run.out.contains("cat"), "{}", run.out);
+}
+
+#[test]
+fn pictures_that_are_all_broken_are_a_fault_where_more_might_come() {
+    let bench = taught();
+    let folder = bench.path("broken");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("a.jpg"), b"no picture").unwrap();
+    let camera = format!("replay:{}", folder.display());
+    let watch = Running::start(&bench, &["--camera", &camera]);
+    let fault = watch.until(|l| l["state"] == "fault");
+    assert!(fault["reason"].as_str().unwrap().contains("no whole frame"));
+}
+
+#[test]
+fn a_clip_that_ends_early_is_answered_by_what_it_showed() {
+    let bench = taught();
+    let cat = std::fs::read(repository("examples/photos/cat.jpg")).unwrap();
+    let clip = bench.write("clip.mjpeg", cat.repeat(3));
+    let clip = clip.to_str().unwrap();
+    let run = bench.run(["watch", "--json", "--camera", clip]).ok();
+    assert!(is_start(&run.json()[0], "cat"), "{}", run.out);
+    let frames = ["--frames", "2", "--no-name"];
+    let run = bench.run([&["learn", "one more cat", "--camera", clip][..], &frames].concat());
+    assert!(run.err.contains("frame 2: the same"), "{}", run.err);
+    assert!(run.ok().out.contains("learned 1 photo"));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn answers_that_stdout_does_not_take_are_a_failure() {
+    let bench = taught();
+    let cat = repository("examples/photos/cat.jpg");
+    let full = std::fs::File::options().write(true).open("/dev/full");
+    let mut watch = bench.program();
+    watch.args(["watch", "--json", "--camera", &cat]);
+    watch.stdout(full.unwrap());
+    let run = super::finish(watch.output().unwrap());
+    assert_eq!(run.status, 1, "{}", run.err);
+    assert!(run.err.contains("could not be written"), "{}", run.err);
+    assert_eq!(run.err.matches("No space left").count(), 1, "{}", run.err);
+}
+
+#[test]
+fn a_lesson_that_is_interrupted_ends_its_program_and_saves_nothing() {
+    let bench = taught();
+    let photo = repository("examples/photos/cat.jpg");
+    let script = format!("echo $$ > pid\nwhile cat '{photo}'; do sleep 0.1; done\n");
+    let script = bench.write("cam.sh", script);
+    let camera = format!("exec:sh {}", script.display());
+    let mut learn = bench.program();
+    learn.args([
+        "learn",
+        "night",
+        "--no-name",
+        "--camera",
+        &camera,
+        "--over",
+        "60",
+    ]);
+    let child = learn.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let child = child.unwrap();
+    let until = Instant::now() + Duration::from_secs(20);
+    let pid = loop {
+        let told = std::fs::read_to_string(bench.path("pid")).unwrap_or_default();
+        if told.ends_with('\n') {
+            break told.trim().to_owned();
+        }
+        assert!(Instant::now() < until, "the program never began");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    // Twice, as service managers do.
+    let own = child.id().to_string();
+    for _ in 0..2 {
+        Command::new("kill").args(["-TERM", &own]).status().unwrap();
+    }
+    let run = super::finish(child.wait_with_output().unwrap());
+    assert_eq!(run.status, 1, "{}", run.err);
+    assert!(run.err.contains("interrupted"), "{}", run.err);
+    let lives = Command::new("kill").args(["-0", &pid]).output().unwrap();
+    assert!(!lives.status.success());
+    let classes = bench.run(["classes", "list"]).ok();
+    assert!(!classes.out.contains("night"), "{}", classes.out);
 }
 
 #[test]

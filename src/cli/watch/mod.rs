@@ -59,6 +59,7 @@ pub(super) fn run(global: &Global, args: args::Watch, out: &mut Output) -> Resul
     let reload = file.map(|path| Reload::start(&path, &classifier, Arc::clone(&counters)));
     let reload = reload.transpose()?;
     let lender = lender(&spec);
+    let is_finite = spec.is_finite();
     let options = options(&args, &spec);
     let classifier = Arc::new(classifier);
     let capture = Capture::start(plan(&args, spec, &model)?, Arc::clone(&counters))?;
@@ -81,11 +82,12 @@ pub(super) fn run(global: &Global, args: args::Watch, out: &mut Output) -> Resul
         told: Instant::now(),
         most: args.frames.unwrap_or(u64::MAX),
         fault: false,
+        says_faults: out.json,
         service,
     };
     let ended = looped.run();
     let has_ended = matches!(ended, Ok(Ended::Source));
-    let snapshot = looped.close();
+    let Closed { snapshot, written } = looped.close();
     ended?;
     if snapshot.captured == 0 && has_ended {
         return Err(nothing(&args.camera, snapshot.damaged).into());
@@ -93,7 +95,15 @@ pub(super) fn run(global: &Global, args: args::Watch, out: &mut Output) -> Resul
     if !out.quiet {
         eprintln!("{}", words(&snapshot));
     }
-    Ok(Done::Whole)
+    if !written {
+        let found = "answers that could not be written";
+        let expected = "a standard output that takes them: is the disk full?";
+        return Err(Error::invalid("standard output", found, expected).into());
+    }
+    Ok(match is_finite && snapshot.damaged > 0 {
+        true => Done::InPart,
+        false => Done::Whole,
+    })
 }
 
 /// What a person wrote for a camera; a wrong word is wrong usage.
@@ -134,8 +144,11 @@ pub(super) fn sockets() -> Vec<PathBuf> {
 }
 
 fn lender(spec: &Spec) -> Option<Lender> {
-    // Only what one process alone can have is lent.
-    if !matches!(spec, Spec::Device(_) | Spec::Stdin | Spec::Exec(_)) {
+    // What one process alone can have is lent, and network cameras: many serve one caller only.
+    if !matches!(
+        spec,
+        Spec::Device(_) | Spec::Stdin | Spec::Exec(_) | Spec::Http(_)
+    ) {
         return None;
     }
     let mut why = Vec::new();
@@ -207,6 +220,8 @@ struct Loop {
     /// Frames after which it is done.
     most: u64,
     fault: bool,
+    /// Whether stderr tells of them too, since stdout is for programs.
+    says_faults: bool,
     service: Service,
 }
 
@@ -219,11 +234,15 @@ impl Loop {
             }
             match self.capture.next(WAIT) {
                 Some(Arrival::Frame(captured)) => {
-                    self.fault = false;
+                    self.mend();
                     self.answer(captured)?;
                 }
                 Some(Arrival::Fault(words)) => {
                     self.fault = true;
+                    if self.says_faults {
+                        // What a camera says of itself may begin with that word.
+                        log::warn!("camera: {}", words.trim_start_matches("camera: "));
+                    }
                     let events = self.watch.fault(&words);
                     self.tell(events);
                 }
@@ -235,6 +254,13 @@ impl Loop {
             }
         }
         Ok(Ended::Asked)
+    }
+
+    /// Takes that frames come.
+    fn mend(&mut self) {
+        if std::mem::take(&mut self.fault) && self.says_faults {
+            log::warn!("camera: frames come again");
+        }
     }
 
     /// What has to be done between frames.
@@ -289,21 +315,39 @@ impl Loop {
     }
 
     /// Ends the last state and lets the sinks go.
-    fn close(mut self) -> Snapshot {
+    fn close(mut self) -> Closed {
         self.service.ending();
+        // A source that ended has shown all that there is to go by.
+        if !self.service.stops() {
+            let settled = self.watch.settle();
+            self.tell(settled);
+        }
         let last = self.watch.end();
         self.tell([last, None]);
         let snapshot = self.watch.snapshot();
-        let losses = self.outlets.losses();
-        self.outlets.offer(&News::Counters(snapshot, losses));
-        for sink in self.outlets.close() {
-            let (lost, failed) = (sink.lost, sink.failed);
-            if lost + failed > 0 {
-                log::warn!("{}: {lost} answers lost, {failed} not delivered", sink.sink);
+        let sinks = self.outlets.close(snapshot);
+        for sink in &sinks {
+            let all = sink.delivered + sink.lost + sink.failed;
+            let apart = [(sink.lost, "lost"), (sink.failed, "not delivered")];
+            let apart = apart.iter().filter(|(n, _)| *n > 0);
+            let apart: String = apart.map(|(n, what)| format!(", {n} {what}")).collect();
+            if !apart.is_empty() {
+                log::warn!("{}: of {all} news{apart}", sink.sink);
             }
         }
-        snapshot
+        Closed {
+            snapshot,
+            // The first is stdout.
+            written: sinks.first().is_none_or(|s| s.failed == 0),
+        }
     }
+}
+
+/// How it ended.
+struct Closed {
+    snapshot: Snapshot,
+    /// Whether stdout took all that it was given.
+    written: bool,
 }
 
 /// What to say of a source that ended without a frame.
@@ -363,15 +407,15 @@ fn words(s: &Snapshot) -> String {
         ));
     }
     let more = [
-        (s.unchanged, "unchanged"),
-        (s.damaged, "damaged"),
-        (s.lost, "lost at the camera"),
-        (s.faults, "faults"),
-        (s.reloads, "classifiers taken"),
-        (s.refused, "refused"),
+        (s.unchanged, "unchanged", "unchanged"),
+        (s.damaged, "damaged", "damaged"),
+        (s.lost, "lost at the camera", "lost at the camera"),
+        (s.faults, "fault", "faults"),
+        (s.reloads, "classifier taken", "classifiers taken"),
+        (s.refused, "refused", "refused"),
     ];
-    for (n, what) in more.into_iter().filter(|(n, _)| *n > 0) {
-        words.push_str(&format!("; {n} {what}"));
+    for (n, one, many) in more.into_iter().filter(|(n, ..)| *n > 0) {
+        words.push_str(&format!("; {}", count(n as usize, one, many)));
     }
     words
 }

@@ -186,14 +186,12 @@ impl Mqtt {
     fn take_frame(&mut self, reading: &Reading) -> Result<(), Refused> {
         self.now.reading = Some(reading.clone());
         let every = self.options.attributes_every;
-        let is_due = self.now.published.is_none_or(|p| p.elapsed() >= every);
-        self.with_link(|me| {
-            if is_due {
-                me.publish_attributes()
-            } else {
-                Ok(())
-            }
-        })
+        if self.now.published.is_some_and(|p| p.elapsed() < every) {
+            return Err(Refused::Idle);
+        }
+        // Also where it fails: the next is due a second later.
+        self.now.published = Some(Instant::now());
+        self.with_link(Self::publish_attributes)
     }
 
     /// Reads what has come, pings, and notices a broker that is silent.
@@ -288,7 +286,7 @@ impl Sink for Mqtt {
             News::Frame(reading) => self.take_frame(reading),
             News::Counters(snapshot, _) => {
                 self.now.counters = Some(*snapshot);
-                self.with_link(|_| Ok(()))
+                Err(Refused::Idle)
             }
         }
     }
@@ -299,7 +297,7 @@ impl Sink for Mqtt {
 
     fn idle(&mut self) -> Result<(), Refused> {
         if self.line.link.is_none() && Instant::now() < self.line.retry_at {
-            return Ok(());
+            return Err(Refused::Idle);
         }
         self.with_link(Self::keep)
     }
