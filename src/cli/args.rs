@@ -563,6 +563,9 @@ pub(crate) struct Bench {
     /// Frame size
     #[arg(long, default_value = "1280x720", value_name = "WxH", value_parser = parse_size)]
     pub(crate) size: (u32, u32),
+    /// Time each step of the encoder too
+    #[arg(long)]
+    pub(crate) profile: bool,
 }
 
 #[derive(Debug, Subcommand)]

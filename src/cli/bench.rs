@@ -66,19 +66,32 @@ pub(super) fn run(global: &Global, args: &args::Bench, out: &mut Output) -> Resu
             classifier.scores_into(&feature, &mut scratch, &mut scores)
         })?);
     }
+    let profile = match args.profile {
+        true => encoder.profile(args.runs as usize),
+        false => None,
+    };
+    let steps = profile.unwrap_or_default().into_iter();
+    let steps: Vec<(String, f64)> = steps
+        .map(|(step, time)| (step, ms(time) / f64::from(args.runs)))
+        .collect();
     let load_ms = load.as_secs_f64() * 1e3;
     let peak_mb = peak_memory_mb();
     if out.json {
         out.object(&serde_json::json!({
-            "model": model.card().name, "threads": threads, "processor": processor(), "runs": args.runs,
-            "open_ms": load_ms, "peak_mb": peak_mb, "stages": stages,
+            "model": model.card().name, "engine": encoder.engine(), "threads": threads, "processor": processor(), "runs": args.runs,
+            "open_ms": load_ms, "peak_mb": peak_mb, "stages": stages, "steps": steps,
+            "products": encoder.products().map(|(int8, floats)| serde_json::json!({"int8": int8, "floats": floats})),
         }))?;
         return Ok(Done::Whole);
     }
     out.line(&format!(
-        "{}, model {}, opened in {load_ms:.0} ms",
+        "{}, model {} on {}, opened in {load_ms:.0} ms",
         processor(),
-        model.card().name
+        model.card().name,
+        match encoder.engine() {
+            "tract" => "tract's kernels".to_owned(),
+            ours => format!("kernels of {ours}"),
+        }
     ))?;
     let mut rows = vec![
         ["stage", "p50 ms", "p99 ms", "a second"]
@@ -94,6 +107,22 @@ pub(super) fn run(global: &Global, args: &args::Bench, out: &mut Output) -> Resu
         ]
     }));
     out.table(&rows, &[1, 2, 3])?;
+    if !steps.is_empty() {
+        let header = ["step", "mean ms"].map(String::from).to_vec();
+        let rows = steps
+            .iter()
+            .map(|(step, ms)| vec![step.clone(), format!("{ms:.3}")]);
+        out.table(
+            &std::iter::once(header).chain(rows).collect::<Vec<_>>(),
+            &[1],
+        )?;
+    }
+    if let Some((int8, floats)) = encoder.products() {
+        let [int8, floats] = [int8, floats].map(|n| n as f64 / 1e9);
+        out.line(&format!(
+            "a frame takes {int8:.2} G products of 8 bits and {floats:.2} G of floats"
+        ))?;
+    }
     if let Some(mb) = peak_mb {
         out.line(&format!("peak memory {mb:.0} MB"))?;
     }

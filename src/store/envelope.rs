@@ -240,6 +240,7 @@ pub struct SectionRef {
 #[derive(Debug, Clone)]
 enum Memory {
     File(Arc<Opened>),
+    #[cfg(feature = "import")]
     Own(Arc<Mmap>),
 }
 
@@ -249,6 +250,7 @@ impl Deref for SectionRef {
     fn deref(&self) -> &[u8] {
         let bytes = match &self.memory {
             Memory::File(opened) => &opened.bytes,
+            #[cfg(feature = "import")]
             Memory::Own(bytes) => bytes,
         };
         &bytes[self.range.clone()]
@@ -260,6 +262,7 @@ impl SectionRef {
     ///
     /// # Errors
     /// The system gives no memory.
+    #[cfg(feature = "import")]
     pub(crate) fn of_bytes(bytes: &[u8]) -> Result<Self> {
         let memory = map::read(&mut &bytes[..], bytes.len());
         let memory = memory.map_err(|e| Error::io(Path::new("memory"), "reserve", e))?;

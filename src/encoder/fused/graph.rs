@@ -59,11 +59,13 @@ pub(crate) struct Matrix {
 pub(crate) enum Form {
     /// `[block of 16 columns][input][column]`.
     Floats { weights: Place },
-    /// Packed s8 (see the kernels), with a scale and a sum for each column, and how rows are rounded.
+    /// Packed s8 (see the kernels), with a scale, a sum and, where it is not 0, what stands for zero for each
+    /// column, and how rows are rounded.
     Int8 {
         weights: Place,
         scales: Place,
         sums: Place,
+        zeros: Option<Place>,
         rounding: Rounding,
     },
 }
@@ -167,6 +169,41 @@ impl Shape {
 }
 
 impl Step {
+    /// What it does, for tables.
+    pub(crate) fn words(&self) -> String {
+        match self {
+            Self::Patches { side } => format!("patches of {side}"),
+            Self::Embed { .. } => "places".into(),
+            Self::Norm { .. } => "norm".into(),
+            Self::Linear {
+                norm,
+                matrix,
+                activation,
+                residual,
+                ..
+            } => {
+                let form = match matrix.form {
+                    Form::Int8 { .. } => "int8",
+                    Form::Floats { .. } => "float",
+                };
+                let mut words = format!("{form} product of {}", matrix.inputs);
+                if norm.is_some() {
+                    words = format!("norm, {words}");
+                }
+                if *activation != Activation::None {
+                    words = format!("{words}, {activation:?}");
+                }
+                if residual.is_some() {
+                    words += ", residual";
+                }
+                words
+            }
+            Self::Attention { heads, .. } => format!("attention, {heads} heads"),
+            Self::Pick { row, .. } => format!("row {row}"),
+            Self::Mean { .. } => "mean".into(),
+        }
+    }
+
     /// Hands on every value that the step reads.
     pub(crate) fn reads(&self, mut each: impl FnMut(Value)) {
         match self {
@@ -188,15 +225,15 @@ impl Step {
 
 impl Graph {
     /// How many products are of 8 bits, and the names of the others.
+    #[cfg(feature = "import")]
     pub(crate) fn linear_products(&self) -> (usize, Vec<String>) {
         let (mut int8, mut floats) = (0, Vec::new());
         for (at, step) in self.steps.iter().enumerate() {
-            match step {
-                Step::Linear { matrix, .. } => match matrix.form {
+            if let Step::Linear { matrix, .. } = step {
+                match matrix.form {
                     Form::Int8 { .. } => int8 += 1,
                     Form::Floats { .. } => floats.push(format!("step {at}")),
-                },
-                _ => {}
+                }
             }
         }
         (int8, floats)
@@ -260,8 +297,9 @@ impl Check<'_> {
     /// Whether a place holds so many items of so many bytes, aligned for them.
     fn holds(&self, place: Place, items: usize, size: u64) -> Option<()> {
         let end = place.first.checked_add(place.bytes)?;
-        let fits =
-            place.first % 64 == 0 && end <= self.weights && place.bytes == items as u64 * size;
+        let fits = place.first.is_multiple_of(64)
+            && end <= self.weights
+            && place.bytes == items as u64 * size;
         fits.then_some(())
     }
 
@@ -285,8 +323,12 @@ impl Check<'_> {
                 weights,
                 scales,
                 sums,
+                zeros,
                 rounding,
             } => {
+                if let Some(zeros) = zeros {
+                    self.holds(zeros, padded, 4)?;
+                }
                 self.holds(weights, padded * inputs.next_multiple_of(GROUP), 1)?;
                 self.holds(scales, padded, 4)?;
                 self.holds(sums, padded, 4)?;

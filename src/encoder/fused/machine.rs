@@ -1,6 +1,7 @@
 //! Runs a fused graph: one step after the other, each shared among the threads of a pool.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::graph::{Form, Graph, Matrix, Norm, Part, Place, Rounding, Shape, Step, Value};
 use crate::encoder::kernels::rows::{
@@ -48,6 +49,7 @@ impl Program {
         self.graph.input.map(|n| n as usize)
     }
 
+    #[cfg(feature = "import")]
     pub(crate) fn graph(&self) -> &Graph {
         &self.graph
     }
@@ -74,7 +76,7 @@ impl Program {
         (self.floats(norm.gain), self.floats(norm.bias), norm.epsilon)
     }
 
-    /// Products of floats and of whole numbers of one picture.
+    /// Products of 8 bits and of floats of one picture.
     pub(crate) fn products(&self) -> (u64, u64) {
         let mut all = (0, 0);
         for (step, shape) in self.graph.steps.iter().zip(&self.shapes) {
@@ -83,13 +85,13 @@ impl Program {
                     let count =
                         shape.rows as u64 * u64::from(matrix.inputs) * u64::from(matrix.columns);
                     match matrix.form {
-                        Form::Floats { .. } => all.0 += count,
-                        Form::Int8 { .. } => all.1 += count,
+                        Form::Floats { .. } => all.1 += count,
+                        Form::Int8 { .. } => all.0 += count,
                     }
                 }
                 Step::Attention { key, .. } => {
                     let rows = self.shapes[key.value as usize].rows;
-                    all.0 += 2 * (shape.rows * rows * shape.width) as u64;
+                    all.1 += 2 * (shape.rows * rows * shape.width) as u64;
                 }
                 _ => {}
             }
@@ -161,6 +163,8 @@ pub(crate) struct Machine {
     /// Ranges of the pictures of a batch, where rows are rounded by them.
     extents: Vec<(f32, f32)>,
     pictures: usize,
+    /// Time that each step took, where that is asked for.
+    clock: Option<Vec<Duration>>,
 }
 
 impl Machine {
@@ -178,6 +182,7 @@ impl Machine {
             scratches,
             extents: Vec::new(),
             pictures: 1,
+            clock: None,
         }
     }
 
@@ -189,8 +194,19 @@ impl Machine {
         &self.kernels
     }
 
-    pub(crate) fn threads(&self) -> usize {
-        self.pool.threads()
+    /// What each step does, and the time that it took over `runs` runs on `picture`.
+    pub(crate) fn profile(&mut self, picture: &[f32], runs: usize) -> Vec<(String, Duration)> {
+        let program = Arc::clone(&self.program);
+        let steps = &program.graph.steps;
+        self.clock = Some(vec![Duration::ZERO; steps.len()]);
+        for _ in 0..runs {
+            self.run(picture, &mut Vec::new());
+        }
+        let times = self.clock.take().unwrap_or_default();
+        let words = steps.iter().zip(&program.shapes);
+        let words =
+            words.map(|(step, shape)| format!("{} → {}×{}", step.words(), shape.rows, shape.width));
+        words.zip(times).collect()
     }
 
     /// Runs on `pictures`, one after the other channels × height × width; the features come in the
@@ -205,12 +221,16 @@ impl Machine {
             self.pictures = count;
         }
         for at in 0..program.graph.steps.len() {
+            let began = Instant::now();
             // Taken out, so that the others can be read meanwhile.
             let slot = program.slots[at];
             let mut out = std::mem::take(&mut self.slots[slot]);
             let length = program.shapes[at].values() * count;
             self.step(&program, at, pictures, count, &mut out[..length]);
             self.slots[slot] = out;
+            if let Some(clock) = &mut self.clock {
+                clock[at] += began.elapsed();
+            }
         }
         let dim = program.dim();
         let last = &self.slots[program.slots[program.slots.len() - 1]];
@@ -403,7 +423,14 @@ impl Machine {
                         zero,
                         low,
                         high,
-                    } => (Scale { scale, zero }, (low, high)),
+                    } => (
+                        Scale {
+                            scale,
+                            zero,
+                            sum: 0,
+                        },
+                        (low, high),
+                    ),
                     Grid::Own => {
                         let extent = match rounding {
                             Rounding::Picture => extents[(first + r) / from.shape.rows],
@@ -420,10 +447,11 @@ impl Machine {
                     pairs: set.pairs,
                     offset: set.offset,
                 };
-                loops.quantize(row, norm.as_ref(), scale, bounds, to);
+                let sum = loops.quantize(row, norm.as_ref(), scale, bounds, to);
                 block.scales[r] = Scale {
+                    scale: scale.scale,
                     zero: scale.zero - set.offset,
-                    ..scale
+                    sum,
                 };
             }
         };
@@ -456,10 +484,12 @@ impl Machine {
                 weights,
                 scales,
                 sums,
+                zeros,
                 ..
             } => {
                 let weights = store::i8s(program.part(weights));
                 let (scales, sums) = (program.floats(scales), program.whole(sums));
+                let zeros = zeros.map(|z| program.whole(z));
                 let width = groups * GROUP * COLUMNS;
                 let bytes = set.block_bytes(groups);
                 self.pool
@@ -473,6 +503,7 @@ impl Machine {
                         let columns = Columns {
                             scale: &scale,
                             sum,
+                            zero: zeros.and_then(|z| z[c * COLUMNS..].first_chunk()),
                             bias: &bias,
                         };
                         let mut tile: Tile = [[0; COLUMNS]; MOST_ROWS];

@@ -130,6 +130,7 @@ impl Kernels {
 }
 
 /// Weights in the packed order: `columns` × `inputs` values, given column by column.
+#[allow(dead_code, reason = "builds that import nothing pack nothing")]
 pub(crate) fn pack(weights: &[i8], columns: usize, inputs: usize) -> Vec<i8> {
     let groups = inputs.div_ceil(GROUP);
     let mut packed = vec![0; columns.div_ceil(COLUMNS) * groups * GROUP * COLUMNS];

@@ -77,6 +77,8 @@ pub(crate) enum Grid {
 pub(crate) struct Scale {
     pub(crate) scale: f32,
     pub(crate) zero: i32,
+    /// Sum of the row's whole numbers, each less what stands for zero.
+    pub(crate) sum: i32,
 }
 
 /// Where a row of activations goes.
@@ -105,6 +107,8 @@ impl Packed<'_> {
 pub(crate) struct Columns<'a> {
     pub(crate) scale: &'a Lanes,
     pub(crate) sum: &'a [i32; COLUMNS],
+    /// What stands for zero in each column, where it is not 0.
+    pub(crate) zero: Option<&'a [i32; COLUMNS]>,
     pub(crate) bias: &'a Lanes,
 }
 
@@ -268,16 +272,19 @@ pub(crate) fn scale_of((low, high): (f32, f32)) -> Scale {
         return Scale {
             scale: if scale == 0.0 { 0.0 } else { f32::NAN },
             zero: 0,
+            sum: 0,
         };
     }
     let zero = ((-low / scale).clamp(0.0, 255.0) + SHIFT) - SHIFT;
     Scale {
         scale,
         zero: zero as i32,
+        sum: 0,
     }
 }
 
 /// Rounds a row to `low ..= high` on the grid of `scale`, and packs it; values of no column are 0.
+/// Gives the sum of its whole numbers, each less what stands for zero.
 #[inline(always)]
 pub(super) fn quantize(
     row: Row<'_>,
@@ -285,7 +292,7 @@ pub(super) fn quantize(
     scale: Scale,
     (low, high): (i32, i32),
     to: Packed<'_>,
-) {
+) -> i32 {
     let factor = if scale.scale > 0.0 {
         1.0 / scale.scale
     } else {
@@ -294,6 +301,7 @@ pub(super) fn quantize(
     let zero = scale.zero as f32;
     let (low, high) = (low as f32, high as f32);
     let blank = scale.zero - to.offset;
+    let mut sums = [0_i32; COLUMNS];
     for (b, (piece, width)) in row.pieces().enumerate() {
         let values = normed(piece, b, norm);
         let mut q = [0_i32; COLUMNS];
@@ -306,6 +314,9 @@ pub(super) fn quantize(
             q[i] = (bits.wrapping_sub(SHIFT.to_bits())) as i32 - to.offset;
         }
         q[width..].fill(blank);
+        for i in 0..COLUMNS {
+            sums[i] = sums[i].wrapping_add(q[i] - blank);
+        }
         let at = [0, 1, 2, 3].map(|g| to.place(4 * b + g));
         if to.wide {
             for (g, at) in at.into_iter().enumerate() {
@@ -328,9 +339,10 @@ pub(super) fn quantize(
             }
         }
     }
+    sums.iter().fold(0, |sum, s| sum.wrapping_add(*s))
 }
 
-/// Sums of a tile's row to values: `(sum − zero·Σw)·scale + bias`, activated, with `residual` added.
+/// Sums of a tile's row to values: `(sum − zero·Σw − zero of w·Σq)·scale + bias`, activated, with `residual` added.
 #[inline(always)]
 pub(super) fn finish(
     sums: &[i32; COLUMNS],
@@ -340,9 +352,15 @@ pub(super) fn finish(
     residual: Option<&Lanes>,
     out: &mut Lanes,
 ) {
+    let mut whole = *sums;
+    if let Some(zero) = columns.zero {
+        for i in 0..COLUMNS {
+            whole[i] = whole[i].wrapping_sub(row.sum.wrapping_mul(zero[i]));
+        }
+    }
     let mut y = [0.0; COLUMNS];
     for i in 0..COLUMNS {
-        let sum = sums[i].wrapping_sub(row.zero.wrapping_mul(columns.sum[i]));
+        let sum = whole[i].wrapping_sub(row.zero.wrapping_mul(columns.sum[i]));
         y[i] = sum as f32 * (row.scale * columns.scale[i]) + columns.bias[i];
     }
     settle(y, activation, residual, out);
@@ -416,13 +434,15 @@ pub(super) fn softmax(row: &mut [f32], width: usize, scale: f32) {
     }
 }
 
+type Quantize = unsafe fn(Row<'_>, Option<&Normed<'_>>, Scale, (i32, i32), Packed<'_>) -> i32;
+
 /// Every loop of this module as one set of instructions has it.
 #[derive(Clone, Copy)]
 pub(crate) struct Loops {
     pub(super) moments: unsafe fn(Row<'_>, f32) -> (f32, f32),
     pub(super) norm: unsafe fn(Row<'_>, &Normed<'_>, &mut [f32], usize),
     pub(super) extent: unsafe fn(Row<'_>, Option<&Normed<'_>>) -> (f32, f32),
-    pub(super) quantize: unsafe fn(Row<'_>, Option<&Normed<'_>>, Scale, (i32, i32), Packed<'_>),
+    pub(super) quantize: Quantize,
     pub(super) finish:
         unsafe fn(&[i32; COLUMNS], Scale, Columns<'_>, Activation, Option<&Lanes>, &mut Lanes),
     pub(super) finish_floats: unsafe fn(&Lanes, &Lanes, Activation, Option<&Lanes>, &mut Lanes),
@@ -449,8 +469,8 @@ macro_rules! compiled {
                 rows::extent(row, norm)
             }
             $(#[target_feature(enable = $features)])?
-            fn quantize(row: Row<'_>, norm: Option<&Normed<'_>>, scale: Scale, bounds: (i32, i32), to: Packed<'_>) {
-                rows::quantize(row, norm, scale, bounds, to);
+            fn quantize(row: Row<'_>, norm: Option<&Normed<'_>>, scale: Scale, bounds: (i32, i32), to: Packed<'_>) -> i32 {
+                rows::quantize(row, norm, scale, bounds, to)
             }
             $(#[target_feature(enable = $features)])?
             fn finish(sums: &[i32; COLUMNS], row: Scale, columns: Columns<'_>, activation: Activation, residual: Option<&Lanes>, out: &mut Lanes) {
@@ -504,7 +524,7 @@ impl Loops {
         scale: Scale,
         bounds: (i32, i32),
         to: Packed<'_>,
-    ) {
+    ) -> i32 {
         // SAFETY: see above.
         unsafe { (self.quantize)(row, norm, scale, bounds, to) }
     }

@@ -171,7 +171,8 @@ fn rows_are_normed_and_rounded_alike_by_every_set_and_as_onnx_says() {
                     pairs: set.pairs,
                     offset: set.offset,
                 };
-                loops.quantize(row, norm, scale, (0, 255), to);
+                let sum = loops.quantize(row, norm, scale, (0, 255), to);
+                let mut added = 0;
                 for (i, v) in values.iter().enumerate() {
                     let x = norm.map_or(*v, |n| (v - n.mean) * n.factor * n.gain[i] + n.bias[i]);
                     let at = place(&set, last, i);
@@ -181,12 +182,14 @@ fn rows_are_normed_and_rounded_alike_by_every_set_and_as_onnx_says() {
                         false => i32::from(bytes[at]),
                     } + set.offset;
                     assert!((0..=255).contains(&q));
+                    added += q - scale.zero;
                     let back = scale.scale * (q - scale.zero) as f32;
                     assert!(
                         (back - x).abs() <= 0.51 * scale.scale,
                         "{set:?}: {x} became {back}"
                     );
                 }
+                assert_eq!(sum, added, "{set:?}");
             }
         }
     }
@@ -202,10 +205,13 @@ fn products_are_finished_alike_by_every_set_and_as_the_formulas_say() {
     let row = Scale {
         scale: 0.25,
         zero: 117,
+        sum: -1234,
     };
+    let zeros: [i32; COLUMNS] = std::array::from_fn(|i| i as i32 - 7);
     let columns = Columns {
         scale: &scale,
         sum: &sum,
+        zero: Some(&zeros),
         bias: &bias,
     };
     let erf = |x: f64| {
@@ -234,7 +240,9 @@ fn products_are_finished_alike_by_every_set_and_as_the_formulas_say() {
             );
             assert_eq!(out, plain, "{set:?}");
             for i in 0..COLUMNS {
-                let x = f64::from(sums[i] - 117 * sum[i]) * 0.25 * f64::from(scale[i])
+                let x = f64::from(sums[i] - 117 * sum[i] + 1234 * zeros[i])
+                    * 0.25
+                    * f64::from(scale[i])
                     + f64::from(bias[i]);
                 let y = match activation {
                     Activation::None => x,
@@ -311,7 +319,16 @@ fn a_fixed_grid_clamps() {
         pairs: false,
         offset: 0,
     };
-    set.loops()
-        .quantize(row, None, Scale { scale, zero }, (low, high), to);
+    set.loops().quantize(
+        row,
+        None,
+        Scale {
+            scale,
+            zero,
+            sum: 0,
+        },
+        (low, high),
+        to,
+    );
     assert_eq!(bytes[..4], [10, 12, 255, 0]);
 }

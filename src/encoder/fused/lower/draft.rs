@@ -2,7 +2,7 @@
 //! shorter: norms that go into the products behind them, rows that nobody reads left out, products of the
 //! same rows made one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::encoder::fused::graph::Rounding;
@@ -69,6 +69,24 @@ pub(super) enum Step {
     Mean {
         rows: usize,
     },
+}
+
+impl Step {
+    /// Hands on every step that this one reads.
+    fn reads(&self, mut each: impl FnMut(usize)) {
+        match self {
+            Self::Patches { .. } => {}
+            Self::Embed { rows, .. }
+            | Self::Norm { rows, .. }
+            | Self::Pick { rows, .. }
+            | Self::Mean { rows } => each(*rows),
+            Self::Linear { rows, residual, .. } => {
+                each(*rows);
+                residual.iter().copied().for_each(each);
+            }
+            Self::Attention { parts, .. } => parts.iter().for_each(|p| each(p.step)),
+        }
+    }
 }
 
 /// A step as a pattern finds it.
@@ -193,7 +211,9 @@ impl Draft {
         let Step::Pick { rows, row } = self.steps[last] else {
             return output;
         };
+        // What keys and values need is there in full, and is picked from.
         let mut made = HashMap::new();
+        self.full_below(rows, row, &mut made);
         let mut picked = self.picked(rows, row, &mut made);
         for at in chain.iter().rev().skip(1) {
             let mut step = self.steps[*at].clone();
@@ -204,6 +224,45 @@ impl Draft {
             picked = self.push(step);
         }
         picked
+    }
+
+    /// Notes a pick of each step that a picked `at` needs in full.
+    fn full_below(&mut self, at: usize, row: usize, made: &mut HashMap<usize, usize>) {
+        let (mut full, mut seen) = (HashSet::new(), HashSet::new());
+        let (mut rows, mut wholes) = (vec![at], Vec::new());
+        while let Some(at) = rows.pop() {
+            if !seen.insert(at) {
+                continue;
+            }
+            match &self.steps[at] {
+                Step::Linear {
+                    rows: from,
+                    residual,
+                    ..
+                } => {
+                    rows.push(*from);
+                    rows.extend(residual);
+                }
+                Step::Norm { rows: from, .. } => rows.push(*from),
+                Step::Attention {
+                    parts: [query, key, value],
+                    ..
+                } => {
+                    rows.push(query.step);
+                    wholes.extend([key.step, value.step]);
+                }
+                _ => wholes.push(at),
+            }
+        }
+        while let Some(at) = wholes.pop() {
+            if full.insert(at) {
+                self.steps[at].reads(|step| wholes.push(step));
+            }
+        }
+        for at in full {
+            let pick = self.push(Step::Pick { rows: at, row });
+            made.insert(at, pick);
+        }
     }
 
     fn picked(&mut self, at: usize, row: usize, made: &mut HashMap<usize, usize>) -> usize {

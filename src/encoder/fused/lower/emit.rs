@@ -78,12 +78,13 @@ impl Store {
                 let mut whole = Vec::with_capacity(m.weights.len());
                 let mut scales = Vec::with_capacity(m.columns);
                 let mut sums = Vec::with_capacity(m.columns);
+                let mut zeros = Vec::with_capacity(m.columns);
                 for column in m.weights.chunks_exact(m.inputs) {
-                    let scale = scale_of(column);
+                    let (scale, zero) = grid_of(column);
                     let first = whole.len();
                     let round = |w: &f32| {
                         if scale > 0.0 {
-                            (w / scale).round() as i8
+                            ((w / scale).round() + zero as f32) as i8
                         } else {
                             0
                         }
@@ -91,13 +92,18 @@ impl Store {
                     whole.extend(column.iter().map(round));
                     sums.push(whole[first..].iter().map(|w| i32::from(*w)).sum::<i32>());
                     scales.push(scale);
+                    zeros.push(zero);
                 }
                 sums.resize(m.columns.next_multiple_of(COLUMNS), 0);
+                zeros.resize(sums.len(), 0);
+                let has_zeros = zeros.iter().any(|z| *z != 0);
                 let packed = pack(&whole, m.columns, m.inputs);
                 Form::Int8 {
                     weights: self.put(packed.into_iter().map(|w| w as u8)),
                     scales: self.columns(&scales),
                     sums: self.put(sums.into_iter().flat_map(i32::to_le_bytes)),
+                    zeros: has_zeros
+                        .then(|| self.put(zeros.into_iter().flat_map(i32::to_le_bytes))),
                     rounding,
                 }
             }
@@ -220,20 +226,60 @@ impl Store {
     }
 }
 
-/// The step between the values of a column: the file's own where they are whole multiples of one,
-/// else that which spans the largest in 127.
-fn scale_of(column: &[f32]) -> f32 {
-    let most = column.iter().fold(0.0_f32, |m, w| m.max(w.abs()));
+/// The step between the values of a column, and what stands for zero: the file's own where they are whole
+/// multiples of a step that 8 bits hold, else the step that spans the largest in 127.
+fn grid_of(column: &[f32]) -> (f32, i32) {
+    let (low, high) = column
+        .iter()
+        .fold((0.0_f32, 0.0_f32), |m, w| (m.0.min(*w), m.1.max(*w)));
+    let most = high.max(-low);
     if most == 0.0 {
-        return 0.0;
+        return (0.0, 0);
     }
-    let fits = |steps: &i32| {
-        let scale = most / *steps as f32;
-        column.iter().all(|w| {
-            let q = w / scale;
-            (q - q.round()).abs() < 2e-3 && (-128.0..=127.0).contains(&q.round())
+    let zero = |steps: i32| {
+        let scale = most / steps as f32;
+        let (low, high) = ((low / scale).round() as i32, (high / scale).round() as i32);
+        let is_whole = |w: &f32| (w / scale - (w / scale).round()).abs() < 2e-3;
+        let fits = high - low <= 255 && column.iter().all(is_whole);
+        // Moved no further than it must be.
+        fits.then(|| {
+            if low < -128 {
+                -128 - low
+            } else {
+                (127 - high).min(0)
+            }
         })
     };
-    let steps = (2..=128).rev().find(fits).unwrap_or(127);
-    most / steps as f32
+    let found = (2..=255)
+        .rev()
+        .find_map(|steps| Some((most / steps as f32, zero(steps)?)));
+    found.unwrap_or((most / 127.0, 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_numbers_of_a_file_are_found_again() {
+        for (low, high, zero) in [
+            (-127, 127, 0),
+            (-128, 100, 0),
+            (-40, 215, -88),
+            (-200, 55, 72),
+            (0, 255, -128),
+        ] {
+            let whole = [low, 1, 3, high, low / 2];
+            let column: Vec<f32> = whole.iter().map(|q| *q as f32 * 0.0123).collect();
+            let (scale, found) = grid_of(&column);
+            assert_eq!(found, zero, "{low} to {high}");
+            for (w, q) in column.iter().zip(whole) {
+                let stored = ((w / scale).round() as i32) + found;
+                assert!((-128..=127).contains(&stored));
+                assert_eq!((scale * (stored - found) as f32 / 0.0123).round() as i32, q);
+            }
+        }
+        assert_eq!(grid_of(&[0.0, 0.0]), (0.0, 0));
+        assert_eq!(grid_of(&[0.1, -std::f32::consts::PI, 2.0 / 3.0]).1, 0);
+    }
 }

@@ -4,6 +4,7 @@ use tract_core::internal::*;
 use tract_core::ops::cast::Cast;
 use tract_core::ops::change_axes::AxisOp;
 use tract_core::ops::einsum::EinSum;
+use tract_core::ops::identity::Identity;
 use tract_core::ops::konst::Const;
 
 use crate::encoder::onnx::fake_quantize::{FakeQuantize, Range};
@@ -83,7 +84,10 @@ impl<'a> Look<'a> {
                 Some(AxisOp::Add(_) | AxisOp::Rm(_)) => true,
                 Some(_) => false,
                 None => {
-                    node.op_is::<Cast>() && self.is_float(outlet) && self.is_float(node.inputs[0])
+                    node.op_is::<Identity>()
+                        || node.op_is::<Cast>()
+                            && self.is_float(outlet)
+                            && self.is_float(node.inputs[0])
                 }
             };
             if !is_idle {
