@@ -397,15 +397,20 @@ impl Machine {
             self.extents.extend((0..count).map(of_picture));
         }
         let extents = &self.extents;
-        let width = set.block_bytes(inputs.div_ceil(GROUP));
+        let groups = inputs.div_ceil(GROUP);
         let prepare = |_: &mut Scratch, b: usize, block: &mut [Block]| {
             let block = &mut block[0];
-            let first = b * set.rows;
+            // Tiles of floats have their rows whether there are so many or not.
+            let (first, rows) = match rounding {
+                None => (b * set.rows, set.rows),
+                Some(_) => set.block(b, total),
+            };
+            let width = set.block_bytes(rows, groups);
             match rounding {
-                None => block.floats.resize(set.rows * inputs, 0.0),
+                None => block.floats.resize(rows * inputs, 0.0),
                 Some(_) => block.bytes.resize(width, 0),
             }
-            for r in 0..set.rows.min(total - first) {
+            for r in 0..rows.min(total - first) {
                 let row = from.row(first + r);
                 let norm = normed(row);
                 let Some(rounding) = rounding else {
@@ -442,7 +447,7 @@ impl Machine {
                 let to = Packed {
                     bytes: &mut block.bytes[..width],
                     row: r,
-                    rows: set.rows,
+                    rows,
                     wide: set.wide,
                     pairs: set.pairs,
                     offset: set.offset,
@@ -491,7 +496,6 @@ impl Machine {
                 let (scales, sums) = (program.floats(scales), program.whole(sums));
                 let zeros = zeros.map(|z| program.whole(z));
                 let width = groups * GROUP * COLUMNS;
-                let bytes = set.block_bytes(groups);
                 self.pool
                     .chunks(&mut self.scratches, out, size, |_, c, out| {
                         let weights = &weights[c * width..][..width];
@@ -508,10 +512,11 @@ impl Machine {
                         };
                         let mut tile: Tile = [[0; COLUMNS]; MOST_ROWS];
                         for (b, block) in blocks.iter().enumerate() {
-                            set.tile(groups, &block.bytes[..bytes], weights, &mut tile);
-                            let first = b * set.rows;
+                            let (first, rows) = set.block(b, total);
+                            let bytes = &block.bytes[..set.block_bytes(rows, groups)];
+                            set.tile(rows, groups, bytes, weights, &mut tile);
                             let (out, _) = out[first * COLUMNS..].as_chunks_mut::<COLUMNS>();
-                            for (r, out) in out.iter_mut().take(set.rows).enumerate() {
+                            for (r, out) in out.iter_mut().take(rows).enumerate() {
                                 loops.finish(
                                     &tile[r],
                                     block.scales[r],

@@ -43,8 +43,10 @@ pub(crate) type FloatTile = [[f32; COLUMNS]; MOST_ROWS];
 pub(crate) struct Kernels {
     /// Its name in messages.
     pub(crate) name: &'static str,
-    /// Rows of a tile.
+    /// Rows of a tile, at most.
     pub(crate) rows: usize,
+    /// Whether a tile may have fewer rows; else what is missing is computed in vain.
+    pub(crate) is_flexible: bool,
     /// Whether activations are packed as i16.
     pub(crate) wide: bool,
     /// Whether two groups of a row's activations lie side by side.
@@ -53,7 +55,8 @@ pub(crate) struct Kernels {
     pub(crate) offset: i32,
     /// Sums of products over `groups` groups: `activations` holds a block of rows, `weights` a block
     /// of columns.
-    tile: unsafe fn(groups: usize, activations: &[u8], weights: &[i8], sums: &mut Tile),
+    tile:
+        unsafe fn(rows: usize, groups: usize, activations: &[u8], weights: &[i8], sums: &mut Tile),
     /// The same of floats: `rows` rows of `inputs` values one after the other, and `inputs` × 16 weights.
     float_tile: unsafe fn(inputs: usize, rows: &[f32], columns: &[f32], sums: &mut FloatTile),
     /// The loops of [`rows`], compiled for this set.
@@ -89,21 +92,40 @@ impl Kernels {
         all
     }
 
-    /// Bytes of the packed activations of a block of rows, `groups` groups wide.
-    pub(crate) fn block_bytes(&self, groups: usize) -> usize {
-        let groups = groups.next_multiple_of(if self.pairs { 2 } else { 1 });
-        groups * self.rows * GROUP * if self.wide { 2 } else { 1 }
+    /// First row and rows of block `at` of the blocks that `total` rows make, as even as can be.
+    pub(crate) fn block(&self, at: usize, total: usize) -> (usize, usize) {
+        if !self.is_flexible {
+            return (at * self.rows, self.rows);
+        }
+        let count = total.div_ceil(self.rows);
+        let (rows, more) = (total / count, total % count);
+        (at * rows + at.min(more), rows + usize::from(at < more))
     }
 
-    /// Sums of products of a block of rows with a block of columns.
+    /// Bytes of the packed activations of a block of `rows` rows, `groups` groups wide.
+    pub(crate) fn block_bytes(&self, rows: usize, groups: usize) -> usize {
+        let groups = groups.next_multiple_of(if self.pairs { 2 } else { 1 });
+        groups * rows * GROUP * if self.wide { 2 } else { 1 }
+    }
+
+    /// Sums of products of a block of `rows` rows with a block of columns.
     ///
     /// # Panics
-    /// A slice is not as long as `groups` says.
-    pub(crate) fn tile(&self, groups: usize, activations: &[u8], weights: &[i8], sums: &mut Tile) {
-        assert_eq!(activations.len(), self.block_bytes(groups));
+    /// A slice is not as long as `rows` and `groups` say, or the set has no tile of so many rows.
+    pub(crate) fn tile(
+        &self,
+        rows: usize,
+        groups: usize,
+        activations: &[u8],
+        weights: &[i8],
+        sums: &mut Tile,
+    ) {
+        let fewest = if self.is_flexible { 1 } else { self.rows };
+        assert!((fewest..=self.rows).contains(&rows));
+        assert_eq!(activations.len(), self.block_bytes(rows, groups));
         assert_eq!(weights.len(), groups * GROUP * COLUMNS);
-        // SAFETY: the set was made for a processor with its instructions; lengths were checked.
-        unsafe { (self.tile)(groups, activations, weights, sums) }
+        // SAFETY: the set was made for a processor with its instructions; rows and lengths were checked.
+        unsafe { (self.tile)(rows, groups, activations, weights, sums) }
     }
 
     /// Sums of products of `self.rows` rows of floats, `inputs` wide, with `inputs` × 16 weights.

@@ -8,6 +8,7 @@ compiled!(plain);
 pub(super) const SET: Kernels = Kernels {
     name: "portable",
     rows: ROWS,
+    is_flexible: false,
     wide: false,
     pairs: false,
     offset: 0,
@@ -18,7 +19,7 @@ pub(super) const SET: Kernels = Kernels {
 
 const ROWS: usize = 4;
 
-fn tile(_: usize, activations: &[u8], weights: &[i8], sums: &mut Tile) {
+fn tile(_: usize, _: usize, activations: &[u8], weights: &[i8], sums: &mut Tile) {
     *sums = Default::default();
     let groups = activations.chunks_exact(ROWS * GROUP);
     for (a, w) in groups.zip(weights.chunks_exact(COLUMNS * GROUP)) {

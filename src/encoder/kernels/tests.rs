@@ -14,19 +14,19 @@ fn noise(seed: u64) -> impl FnMut() -> f32 {
 }
 
 /// Where an input of a row lies among a block's packed activations.
-fn place(set: &Kernels, row: usize, input: usize) -> usize {
+fn place(set: &Kernels, rows: usize, row: usize, input: usize) -> usize {
     let side = if set.pairs { 2 * GROUP } else { GROUP };
     let size = if set.wide { 2 } else { 1 };
-    ((input / side * set.rows + row) * side + input % side) * size
+    ((input / side * rows + row) * side + input % side) * size
 }
 
 /// Packs rows of whole numbers as activations, as `quantize` does, by another way.
 fn packed(set: &Kernels, rows: &[Vec<u8>], groups: usize) -> Vec<u8> {
     let size = if set.wide { 2 } else { 1 };
-    let mut bytes = vec![0; set.block_bytes(groups)];
+    let mut bytes = vec![0; set.block_bytes(rows.len(), groups)];
     for (r, row) in rows.iter().enumerate() {
         for (i, q) in row.iter().enumerate() {
-            let at = place(set, r, i);
+            let at = place(set, rows.len(), r, i);
             let value = i32::from(*q) - set.offset;
             let value = (value as i16).to_ne_bytes();
             bytes[at..at + size].copy_from_slice(&value[..size]);
@@ -37,7 +37,10 @@ fn packed(set: &Kernels, rows: &[Vec<u8>], groups: usize) -> Vec<u8> {
 
 #[test]
 fn tiles_equal_plain_sums_whatever_is_multiplied() {
-    for set in Kernels::all() {
+    for (set, count) in Kernels::all().into_iter().flat_map(|set| {
+        let fewest = if set.is_flexible { 1 } else { set.rows };
+        (fewest..=set.rows).map(move |count| (set, count))
+    }) {
         for (case, inputs) in [1_usize, 3, 4, 5, 31, 64, 147, 768, 3072]
             .into_iter()
             .enumerate()
@@ -49,7 +52,7 @@ fn tiles_equal_plain_sums_whatever_is_multiplied() {
                 3..7 => least,
                 _ => ((most - least) / 2.0 * (next() + 1.0) + least).round(),
             };
-            let rows: Vec<Vec<u8>> = (0..set.rows)
+            let rows: Vec<Vec<u8>> = (0..count)
                 .map(|r| {
                     (0..inputs)
                         .map(|_| {
@@ -73,6 +76,7 @@ fn tiles_equal_plain_sums_whatever_is_multiplied() {
                 .collect();
             let mut sums = [[7; COLUMNS]; MOST_ROWS];
             set.tile(
+                count,
                 groups,
                 &packed(&set, &rows, groups),
                 &pack(&weights, COLUMNS, inputs),
@@ -89,10 +93,30 @@ fn tiles_equal_plain_sums_whatever_is_multiplied() {
                     assert_eq!(
                         i64::from(sums[r][c]),
                         sum,
-                        "{set:?}, {inputs} inputs, row {r}, column {c}"
+                        "{set:?}, {inputs} inputs, row {r} of {count}, column {c}"
                     );
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn blocks_hold_every_row_once_and_none_is_longer_than_a_tile() {
+    for set in Kernels::all() {
+        for total in 1_usize..200 {
+            let mut next = 0;
+            for at in 0..total.div_ceil(set.rows) {
+                let (first, rows) = set.block(at, total);
+                assert_eq!(first, next, "{set:?}, {total} rows");
+                assert!((1..=set.rows).contains(&rows));
+                next += rows;
+            }
+            assert!(if set.is_flexible {
+                next == total
+            } else {
+                next >= total
+            });
         }
     }
 }
@@ -161,7 +185,7 @@ fn rows_are_normed_and_rounded_alike_by_every_set_and_as_onnx_says() {
                 assert_eq!(extent, plain.extent(row, norm), "{set:?}");
                 let scale = scale_of(extent);
                 let groups = width.div_ceil(GROUP);
-                let mut bytes = vec![0; set.block_bytes(groups)];
+                let mut bytes = vec![0; set.block_bytes(set.rows, groups)];
                 let last = set.rows - 1;
                 let to = Packed {
                     bytes: &mut bytes,
@@ -175,7 +199,7 @@ fn rows_are_normed_and_rounded_alike_by_every_set_and_as_onnx_says() {
                 let mut added = 0;
                 for (i, v) in values.iter().enumerate() {
                     let x = norm.map_or(*v, |n| (v - n.mean) * n.factor * n.gain[i] + n.bias[i]);
-                    let at = place(&set, last, i);
+                    let at = place(&set, set.rows, last, i);
                     let q = match set.wide {
                         true => i32::from(i16::from_ne_bytes([bytes[at], bytes[at + 1]])),
                         false if set.offset == 128 => i32::from(bytes[at] as i8),
@@ -310,7 +334,7 @@ fn a_fixed_grid_clamps() {
         width: 4,
     };
     let set = portable::SET;
-    let mut bytes = vec![0; set.block_bytes(1)];
+    let mut bytes = vec![0; set.block_bytes(set.rows, 1)];
     let to = Packed {
         bytes: &mut bytes,
         row: 0,

@@ -24,6 +24,7 @@ pub(super) fn sets() -> Vec<Kernels> {
         sets.push(Kernels {
             name: "avx512-vnni",
             rows: 12,
+            is_flexible: true,
             wide: false,
             pairs: false,
             offset: 0,
@@ -36,6 +37,7 @@ pub(super) fn sets() -> Vec<Kernels> {
         sets.push(Kernels {
             name: "avx-vnni",
             rows: 6,
+            is_flexible: true,
             wide: false,
             pairs: false,
             offset: 0,
@@ -48,6 +50,7 @@ pub(super) fn sets() -> Vec<Kernels> {
         sets.push(Kernels {
             name: "avx2",
             rows: 6,
+            is_flexible: true,
             wide: true,
             pairs: false,
             offset: 0,
@@ -59,10 +62,32 @@ pub(super) fn sets() -> Vec<Kernels> {
     sets
 }
 
-/// 12 rows × 16 columns: one register a row, two chains of sums would only help shorter ones.
+/// A tile of any of these numbers of rows: one function compiled for each.
+macro_rules! by_rows {
+    ($name:ident, $of:ident, $features:literal, $($rows:literal)*) => {
+        #[target_feature(enable = $features)]
+        fn $name(rows: usize, groups: usize, activations: &[u8], weights: &[i8], sums: &mut Tile) {
+            match rows {
+                $($rows => $of::<$rows>(groups, activations, weights, sums),)*
+                _ => unreachable!("checked by the caller"),
+            }
+        }
+    };
+}
+
+by_rows!(tile_avx512_vnni, avx512_vnni, "avx512f,avx512vnni", 1 2 3 4 5 6 7 8 9 10 11 12);
+by_rows!(tile_avx_vnni, avx_vnni, "avx2,avxvnni", 1 2 3 4 5 6);
+by_rows!(tile_avx2, avx2_pairs, "avx2", 1 2 3 4 5 6);
+
+/// One register a row.
+#[inline]
 #[target_feature(enable = "avx512f,avx512vnni")]
-fn tile_avx512_vnni(groups: usize, activations: &[u8], weights: &[i8], sums: &mut Tile) {
-    const ROWS: usize = 12;
+fn avx512_vnni<const ROWS: usize>(
+    groups: usize,
+    activations: &[u8],
+    weights: &[i8],
+    sums: &mut Tile,
+) {
     let mut acc = [_mm512_setzero_si512(); ROWS];
     let (a, w) = (activations.as_ptr(), weights.as_ptr());
     for g in 0..groups {
@@ -82,10 +107,10 @@ fn tile_avx512_vnni(groups: usize, activations: &[u8], weights: &[i8], sums: &mu
     }
 }
 
-/// 6 rows × 16 columns.
+/// Two registers a row.
+#[inline]
 #[target_feature(enable = "avx2,avxvnni")]
-fn tile_avx_vnni(groups: usize, activations: &[u8], weights: &[i8], sums: &mut Tile) {
-    const ROWS: usize = 6;
+fn avx_vnni<const ROWS: usize>(groups: usize, activations: &[u8], weights: &[i8], sums: &mut Tile) {
     let mut acc = [[_mm256_setzero_si256(); 2]; ROWS];
     let (a, w) = (activations.as_ptr(), weights.as_ptr());
     for g in 0..groups {
@@ -114,27 +139,37 @@ fn tile_avx_vnni(groups: usize, activations: &[u8], weights: &[i8], sums: &mut T
 /// Groups after which the two halves of a tile change places, so that both read from the first cache.
 const STRETCH: usize = 192;
 
-/// 6 rows × 16 columns in two halves of 8. Weights are widened to i16 and multiplied in pairs, whose
-/// sums are exact; the multiplier of bytes would saturate.
+/// Two halves of 8 columns. Weights are widened to i16 and multiplied in pairs, whose sums are
+/// exact; the multiplier of bytes would saturate.
+#[inline]
 #[target_feature(enable = "avx2")]
-fn tile_avx2(groups: usize, activations: &[u8], weights: &[i8], sums: &mut Tile) {
-    const ROWS: usize = 6;
+fn avx2_pairs<const ROWS: usize>(
+    groups: usize,
+    activations: &[u8],
+    weights: &[i8],
+    sums: &mut Tile,
+) {
     *sums = Default::default();
     let mut from = 0;
     while from < groups {
         let count = STRETCH.min(groups - from);
         let a = &activations[from * ROWS * GROUP * 2..][..count * ROWS * GROUP * 2];
         let w = &weights[from * STEP..][..count * STEP];
-        half_avx2(count, a, w, 0, sums);
-        half_avx2(count, a, w, 1, sums);
+        half_avx2::<ROWS>(count, a, w, 0, sums);
+        half_avx2::<ROWS>(count, a, w, 1, sums);
         from += count;
     }
 }
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn half_avx2(groups: usize, activations: &[u8], weights: &[i8], half: usize, sums: &mut Tile) {
-    const ROWS: usize = 6;
+fn half_avx2<const ROWS: usize>(
+    groups: usize,
+    activations: &[u8],
+    weights: &[i8],
+    half: usize,
+    sums: &mut Tile,
+) {
     // Each register holds four columns, two sums each.
     let mut acc = [[_mm256_setzero_si256(); 2]; ROWS];
     let (a, w) = (activations.as_ptr(), weights.as_ptr());

@@ -19,13 +19,13 @@ fn noise(length: usize) -> Vec<u8> {
 /// Sums of a tile of noise, without what a set takes off its activations.
 fn ran(set: &Kernels, groups: usize) -> bool {
     assert!(!set.wide, "no set of this processor is wide");
-    let activations = noise(set.block_bytes(groups));
+    let activations = noise(set.block_bytes(set.rows, groups));
     let weights: Vec<i8> = noise(groups * GROUP * COLUMNS)
         .iter()
         .map(|b| *b as i8)
         .collect();
     let mut sums = Tile::default();
-    set.tile(groups, &activations, &weights, &mut sums);
+    set.tile(set.rows, groups, &activations, &weights, &mut sums);
     sums.iter()
         .take(set.rows)
         .all(|row| row.iter().any(|sum| *sum != 0))
@@ -40,7 +40,7 @@ fn sets() {
 }
 
 fn tile(set: &Kernels, groups: usize, times: usize) {
-    let activations = noise(set.block_bytes(groups));
+    let activations = noise(set.block_bytes(set.rows, groups));
     let weights: Vec<i8> = noise(groups * GROUP * COLUMNS)
         .iter()
         .map(|b| *b as i8)
@@ -48,6 +48,7 @@ fn tile(set: &Kernels, groups: usize, times: usize) {
     let mut sums = Tile::default();
     for _ in 0..times {
         set.tile(
+            set.rows,
             groups,
             black_box(&activations),
             black_box(&weights),
