@@ -114,7 +114,7 @@ def function(path, batch):
 
 def convert(folder, form, batch):
     run = function(folder / "f32.onnx", batch)
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([run])
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([run], tf.Module())
     if form != "f32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if form == "static":
