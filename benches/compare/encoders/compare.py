@@ -29,6 +29,8 @@ OURS = "edgeclip"
 WARM, OPENINGS = 2, 5
 OUR_BATCH, BATCHES = 8, (4, 8)
 REFERENCE = ("onnxruntime", "f32.onnx")
+# So many rounds are enough for a row that takes so many times as long as the fastest.
+ENOUGH, HOPELESS = 3, 10
 # A form below this beside float ONNX Runtime is broken and counts for nothing.
 LEAST_COSINE = 0.95
 FORMS = {
@@ -116,7 +118,10 @@ class Bench:
         """Fills in the times and the features of the rows; a row whose worker ends says why."""
         workers = [row.attempt(lambda: self.start(row, threads)) for row in rows]
         for turn in range(WARM + rounds):
+            pace = min((row.median() for row in rows if row.times), default=0.0)
             for row, worker in zip(rows, workers):
+                if len(row.times) >= ENOUGH and row.median() > HOPELESS * pace:
+                    continue
                 took = row.attempt(worker.run) if worker else None
                 row.times += [took] * (took is not None and turn >= WARM)
         for worker in filter(None, workers):

@@ -11,7 +11,7 @@ MODEL, FOLDER/MODEL holds the same weights as
   shipped.onnx  the starter alone: the file in the bundle
   ours.ecmodel  what edgeclip runs
 
-and facts.json. What exists is kept.
+and facts.json. What exists is kept, but for ours where the program is newer.
 """
 
 import json
@@ -56,18 +56,30 @@ def static(folder, form, seven_bits):
     )
 
 
-def write(folder, program, image_onnx, bundle):
+def ours(folder, program, bundle):
+    """What edgeclip runs, made by the program as it is now."""
+    target = folder / "ours.ecmodel"
+    if folder.name == "starter":
+        shutil.copyfile(bundle, target)
+    elif older(target, program):
+        command = [program, "model", "import", folder / "f32.onnx", "--quantize", "int8", "-o", target]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def older(path, than):
+    return not path.exists() or path.stat().st_mtime < Path(than).stat().st_mtime
+
+
+def write(folder, image_onnx, bundle):
     model = folder.name
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     if model == "starter":
         subprocess.run([image_onnx, bundle, folder / "shipped.onnx"], check=True)
         starter.to_float(folder / "shipped.onnx", folder / "f32.onnx")
-        shutil.copyfile(bundle, folder / "ours.ecmodel")
         macs = starter.macs(folder / "f32.onnx")
     else:
         vit.write(model, folder / "f32.onnx")
-        subprocess.run([program, "model", "import", folder / "f32.onnx", "--quantize", "int8", "-o", folder / "ours.ecmodel"],
-                       check=True, stdout=subprocess.DEVNULL)
         macs = vit.VITS[model].macs()
     dynamic(folder, "dyn-s8", quantization.QuantType.QInt8)
     dynamic(folder, "dyn-u8", quantization.QuantType.QUInt8)
@@ -82,9 +94,11 @@ def main():
     for model in models:
         folder = Path(out) / model
         # Last to be written: without it the folder is not whole.
-        if not (folder / "facts.json").exists():
+        facts = folder / "facts.json"
+        if not facts.exists() or (model == "starter" and older(facts, bundle)):
             print(f"writing {model}", file=sys.stderr)
-            write(folder, program, image_onnx, bundle)
+            write(folder, image_onnx, bundle)
+        ours(folder, program, bundle)
 
 
 if __name__ == "__main__":
