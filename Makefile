@@ -12,7 +12,7 @@ export EDGECLIP_PYTHON ?= $(abspath $(PYTHON))
 PROGRAM := target/release/edgeclip
 DENY_VERSION := 0.20.2
 
-.PHONY: test-arm arm-figures soak test-camera test-models help setup venv tokens build demo test bench heads lint doc text starter accuracy clean
+.PHONY: bench-compare test-arm arm-figures soak test-camera test-models help setup venv tokens build demo test bench heads lint doc text starter accuracy clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -67,6 +67,9 @@ bench: setup venv ## speed and memory, beside Pillow and beside tract's other wa
 	$(CARGO) build --release
 	$(PROGRAM) bench --model models/starter.ecmodel
 	$(PYTHON) benches/memory.py $(PROGRAM) examples/photos
+
+bench-compare: build ## encoder speed, memory and features beside other runtimes on the same weights (downloads 500 MB; ROUNDS=3 MODELS=starter PEERS=rten)
+	@sh benches/compare/encoders/run.sh $(PROGRAM) models/starter.ecmodel
 
 heads: build venv ## every head on features of real CLIP beside the reference table, and what views bring
 	$(PYTHON) tests/parity/heads_table.py $(PROGRAM)

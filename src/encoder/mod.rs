@@ -411,7 +411,7 @@ fn onnx_engine(bytes: &[u8], shape: &[usize; 4], dim: usize, threads: usize) -> 
             Ok(fused_engine(program, threads))
         }
         Err(why) => {
-            log::debug!("the image encoder runs on tract: {why}");
+            log::debug!("the image encoder is not fused: {why}");
             let plan = graph_plan(graph, shape, Some(dim), threads)?;
             Ok(Engine::Tract(tracted::Tracted::new(plan, shape)?))
         }
