@@ -1,12 +1,12 @@
-//! The live loop over many frames: it allocates nothing of its own, grows by nothing, misses nothing.
+//! Memory that frames ask for: none by the live loop, none by the fused encoder.
 
 #![cfg(feature = "camera")]
 #![allow(clippy::unwrap_used, unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use edgeclip::camera::Captured;
@@ -62,8 +62,40 @@ fn photo() -> Frame {
     Decode::default().load(&path).unwrap()
 }
 
+/// Requests are counted for the whole program, so one test at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
+#[cfg(feature = "import")]
+#[test]
+fn the_fused_encoder_asks_for_no_memory_once_it_ran() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let folder = tempfile::tempdir().unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let options = edgeclip::import::Options {
+        no_text: true,
+        int8: true,
+        logit_scale: Some(100.0),
+        ..Default::default()
+    };
+    let onnx = root.join("tests/golden/vit/vit.onnx");
+    let out = folder.path().join("vit.ecmodel");
+    let made = edgeclip::import::import(&[onnx], &options, &out, &mut |_, _| {}).unwrap();
+    for threads in [1, 3] {
+        let mut encoder = Encoder::open(&made.bundle, threads).unwrap();
+        assert_ne!(encoder.engine(), "tract");
+        let (frame, mut feature) = (photo(), Feature::default());
+        encoder.encode_into(&frame, &mut feature).unwrap();
+        let before = REQUESTS.load(Relaxed);
+        for _ in 0..20 {
+            encoder.encode_into(&frame, &mut feature).unwrap();
+        }
+        assert_eq!(REQUESTS.load(Relaxed) - before, 0, "on {threads} threads");
+    }
+}
+
 #[test]
 fn a_frame_asks_for_no_memory_but_the_encoders() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let bundle = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/starter.ecmodel");
     let bundle = Bundle::open(&bundle).unwrap();
     let tower = TextTower::open(&bundle, None).unwrap();
