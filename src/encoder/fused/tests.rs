@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tract_core::prelude::*;
+use tract_onnx::prelude::*;
 
 use super::graph::{Form, Graph, Step};
 use super::{Machine, Program};
@@ -32,8 +32,8 @@ fn fed(shape: &[Length]) -> Fed<'_> {
 
 /// The model with every product's input rounded as `range` says.
 fn rounded(range: Range) -> Onnx {
-    use prost::Message;
-    let mut proto = tract_onnx::pb::ModelProto::decode(ONNX).unwrap();
+    let reader = tract_onnx::onnx();
+    let mut proto = reader.proto_model_for_read(&mut &ONNX[..]).unwrap();
     let graph = proto.graph.as_mut().unwrap();
     let mut nodes = Vec::new();
     let held: Vec<String> = graph.initializer.iter().map(|t| t.name.clone()).collect();
