@@ -113,7 +113,10 @@ fn inspect_tells_the_form_of_the_encoder() {
         line.trim_start_matches("image").trim().to_owned()
     };
     assert_eq!(row(&[]), "graph as imported, float");
-    assert_eq!(row(&["--quantize", "int8"]), "graph as imported, int8 (2 products)");
+    assert_eq!(
+        row(&["--quantize", "int8"]),
+        "graph as imported, int8 (2 products)"
+    );
 }
 
 #[test]
