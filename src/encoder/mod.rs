@@ -377,8 +377,8 @@ pub(crate) fn fuse(
     dim: usize,
 ) -> Result<Result<ImageEncoder, String>> {
     let shape = input_shape(&Preprocessor::new(preprocess.clone())?);
-    let graph = onnx::Onnx::parse(onnx)?;
-    Ok(match lowered(&graph, &shape, dim)? {
+    let typed = typed(onnx, &shape, Some(dim))?;
+    Ok(match fused::lower::lower(&typed) {
         Err(why) => Err(why),
         // Halves would become floats, twice as large.
         Ok((graph, _)) if graph.linear_products().0 == 0 => {
@@ -403,54 +403,25 @@ pub(crate) fn fused_products(graph: &[u8], weights: SectionRef) -> Result<(usize
 /// Ours where the graph is known to it, else tract's.
 #[cfg(feature = "import")]
 fn onnx_engine(bytes: &[u8], shape: &[usize; 4], dim: usize, threads: usize) -> Result<Engine> {
-    let graph = onnx::Onnx::parse(bytes)?;
-    match lowered(&graph, shape, dim)? {
+    let typed = typed(bytes, shape, Some(dim))?;
+    match fused::lower::lower(&typed) {
         Ok((steps, weights)) => {
-            drop(graph);
+            drop(typed);
             let program = fused::Program::new(steps, SectionRef::of_bytes(&weights)?)?;
             Ok(fused_engine(program, threads))
         }
         Err(why) => {
             log::debug!("the image encoder is not fused: {why}");
-            let plan = graph_plan(graph, shape, Some(dim), threads)?;
+            let plan = onnx::plan(typed, threads)?;
             Ok(Engine::Tract(tracted::Tracted::new(plan, shape)?))
         }
     }
 }
 
+/// The encoder in the bytes of an ONNX file, typed for pictures of `shape`.
 #[cfg(feature = "import")]
-type Lowered = Result<(fused::Graph, Vec<u8>), String>;
-
-#[cfg(feature = "import")]
-fn lowered(graph: &onnx::Onnx, shape: &[usize; 4], dim: usize) -> Result<Lowered> {
-    let input = the_image_input(graph, shape)?;
-    let output = the_feature_output(graph, Some(dim))?;
-    let lengths = shape.map(onnx::Length::Fixed);
-    let fed = onnx::Fed {
-        name: &input,
-        kind: f32::datum_type(),
-        shape: &lengths,
-    };
-    Ok(fused::lower::lower(&graph.to_typed(&[fed], &output)?))
-}
-
-#[cfg(feature = "import")]
-fn onnx_plan(
-    bytes: &[u8],
-    shape: &[usize; 4],
-    dim: Option<usize>,
-    threads: usize,
-) -> Result<Arc<TypedSimplePlan>> {
-    graph_plan(onnx::Onnx::parse(bytes)?, shape, dim, threads)
-}
-
-#[cfg(feature = "import")]
-fn graph_plan(
-    graph: onnx::Onnx,
-    shape: &[usize; 4],
-    dim: Option<usize>,
-    threads: usize,
-) -> Result<Arc<TypedSimplePlan>> {
+fn typed(bytes: &[u8], shape: &[usize; 4], dim: Option<usize>) -> Result<TypedModel> {
+    let graph = onnx::Onnx::parse(bytes)?;
     let input = the_image_input(&graph, shape)?;
     let output = the_feature_output(&graph, dim)?;
     let shape = shape.map(onnx::Length::Fixed);
@@ -459,14 +430,14 @@ fn graph_plan(
         kind: f32::datum_type(),
         shape: &shape,
     };
-    graph.into_plan(&[fed], &output, threads)
+    graph.typed(&[fed], &[&output])
 }
 
 /// Width D of the features that the encoder in `onnx` gives.
 #[cfg(feature = "import")]
 pub(crate) fn feature_width(onnx: &[u8], preprocess: &Preprocess) -> Result<usize> {
     let shape = input_shape(&Preprocessor::new(preprocess.clone())?);
-    let plan = onnx_plan(onnx, &shape, None, 1)?;
+    let plan = onnx::plan(typed(onnx, &shape, None)?, 1)?;
     let fact = plan.model().output_fact(0).map_err(|e| run_error(&e))?;
     let shape = fact.shape.as_concrete();
     match shape {

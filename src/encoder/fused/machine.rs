@@ -72,8 +72,15 @@ impl Program {
         store::i32s(self.part(place)).expect("checked: aligned and whole")
     }
 
-    fn norm(&self, norm: &Norm) -> (&[f32], &[f32], f32) {
-        (self.floats(norm.gain), self.floats(norm.bias), norm.epsilon)
+    /// How a row is normed.
+    fn normed(&self, norm: &Norm, row: Row<'_>, loops: &Loops) -> Normed<'_> {
+        let (mean, factor) = loops.moments(row, norm.epsilon);
+        Normed {
+            mean,
+            factor,
+            gain: self.floats(norm.gain),
+            bias: self.floats(norm.bias),
+        }
     }
 
     /// Products of 8 bits and of floats of one picture.
@@ -152,6 +159,30 @@ struct Scratch {
     tile: FloatTile,
 }
 
+impl Scratch {
+    /// With room for every attention: a thread may have its first one in any frame.
+    fn of(program: &Program, set: &Kernels) -> Self {
+        let mut scratch = Self::default();
+        for step in &program.graph.steps {
+            if let Step::Attention {
+                key, head_width, ..
+            } = step
+            {
+                let (width, count) = (
+                    *head_width as usize,
+                    program.shapes[key.value as usize].rows,
+                );
+                let padded = count.next_multiple_of(COLUMNS);
+                scratch.queries.reserve(set.rows * width);
+                scratch.keys.reserve(padded * width);
+                scratch.scores.reserve(set.rows * padded);
+                scratch.shares.reserve(set.rows * count);
+            }
+        }
+        scratch
+    }
+}
+
 /// A program with its working memory.
 pub(crate) struct Machine {
     program: Arc<Program>,
@@ -171,7 +202,8 @@ impl Machine {
     /// Memory for one picture at a time, on `threads` threads.
     pub(crate) fn new(program: Arc<Program>, kernels: Kernels, threads: usize) -> Self {
         let pool = Pool::new(threads);
-        let scratches = (0..pool.threads()).map(|_| Scratch::default()).collect();
+        let scratch = |_| Scratch::of(&program, &kernels);
+        let scratches = (0..pool.threads()).map(scratch).collect();
         let slots = program.slot_values.iter().map(|n| vec![0.0; *n]).collect();
         Self {
             program,
@@ -221,14 +253,14 @@ impl Machine {
             self.pictures = count;
         }
         for at in 0..program.graph.steps.len() {
-            let began = Instant::now();
+            let began = self.clock.is_some().then(Instant::now);
             // Taken out, so that the others can be read meanwhile.
             let slot = program.slots[at];
             let mut out = std::mem::take(&mut self.slots[slot]);
             let length = program.shapes[at].values() * count;
             self.step(&program, at, pictures, count, &mut out[..length]);
             self.slots[slot] = out;
-            if let Some(clock) = &mut self.clock {
+            if let (Some(clock), Some(began)) = (&mut self.clock, began) {
                 clock[at] += began.elapsed();
             }
         }
@@ -271,18 +303,11 @@ impl Machine {
             }
             Step::Norm { rows, norm } => {
                 let from = self.view(program, *rows, count);
-                let (gain, bias, epsilon) = program.norm(norm);
                 let loops = self.kernels.loops();
                 for row in 0..shape.rows * count {
                     let to = &mut out[row * COLUMNS..];
                     let row = from.row(row);
-                    let (mean, factor) = loops.moments(row, epsilon);
-                    let norm = Normed {
-                        mean,
-                        factor,
-                        gain,
-                        bias,
-                    };
+                    let norm = program.normed(norm, row, loops);
                     loops.norm(row, &norm, to, from.step());
                 }
             }
@@ -362,18 +387,7 @@ impl Machine {
             shape: program.shapes[rows as usize],
             count,
         };
-        let norm = norm.map(|n| program.norm(n));
-        let normed = |row: Row<'_>| {
-            norm.map(|(gain, bias, epsilon)| {
-                let (mean, factor) = loops.moments(row, epsilon);
-                Normed {
-                    mean,
-                    factor,
-                    gain,
-                    bias,
-                }
-            })
-        };
+        let normed = |row: Row<'_>| norm.map(|norm| program.normed(norm, row, loops));
         let total = from.shape.rows * count;
         let blocks = total.div_ceil(set.rows);
         if self.blocks.len() < blocks {

@@ -11,6 +11,4 @@ pub(crate) mod machine;
 #[allow(clippy::unwrap_used)]
 mod tests;
 
-#[cfg(feature = "import")]
-pub(crate) use graph::Graph;
 pub(crate) use machine::{Machine, Program};

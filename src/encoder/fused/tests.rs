@@ -72,7 +72,7 @@ fn rounded(range: Range) -> Onnx {
 
 fn program(onnx: &Onnx) -> Arc<Program> {
     let shape = SHAPE.map(Length::Fixed);
-    let typed = onnx.to_typed(&[fed(&shape)], "image_embeds").unwrap();
+    let typed = onnx.typed(&[fed(&shape)], &["image_embeds"]).unwrap();
     let (graph, weights) = super::lower::lower(&typed).unwrap();
     // As a bundle keeps it.
     let bytes = crate::store::encode_postcard(&graph, "graph").unwrap();

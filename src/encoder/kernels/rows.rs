@@ -317,29 +317,28 @@ pub(super) fn quantize(
         for i in 0..COLUMNS {
             sums[i] = sums[i].wrapping_add(q[i] - blank);
         }
-        let at = [0, 1, 2, 3].map(|g| to.place(4 * b + g));
-        if to.wide {
-            for (g, at) in at.into_iter().enumerate() {
-                let place = to
-                    .bytes
-                    .get_mut(at..)
-                    .and_then(|p| p.first_chunk_mut::<8>());
-                let Some(place) = place else { continue };
-                let four = [0, 1, 2, 3].map(|i| (q[4 * g + i] as i16).to_ne_bytes());
-                *place = *four.as_flattened().first_chunk().expect("four i16");
-            }
-        } else {
-            for (g, at) in at.into_iter().enumerate() {
-                let place = to
-                    .bytes
-                    .get_mut(at..)
-                    .and_then(|p| p.first_chunk_mut::<4>());
-                let Some(place) = place else { continue };
-                *place = [0, 1, 2, 3].map(|i| q[4 * g + i] as u8);
+        let (groups, _) = q.as_chunks::<4>();
+        for (g, q) in groups.iter().enumerate() {
+            let at = to.place(4 * b + g);
+            match to.wide {
+                true => put(
+                    to.bytes,
+                    at,
+                    q.map(|q| (q as i16).to_ne_bytes()).as_flattened(),
+                ),
+                false => put(to.bytes, at, &q.map(|q| q as u8)),
             }
         }
     }
     sums.iter().fold(0, |sum, s| sum.wrapping_add(*s))
+}
+
+/// Writes `group` at `at`, unless the row has ended before.
+#[inline(always)]
+fn put(bytes: &mut [u8], at: usize, group: &[u8]) {
+    if let Some(place) = bytes.get_mut(at..at + group.len()) {
+        place.copy_from_slice(group);
+    }
 }
 
 /// Sums of a tile's row to values: `(sum − zero·Σw − zero of w·Σq)·scale + bias`, activated, with `residual` added.

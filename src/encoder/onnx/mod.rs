@@ -198,27 +198,7 @@ impl Onnx {
         outputs: &[&str],
         threads: usize,
     ) -> Result<Arc<TypedSimplePlan>> {
-        let onnx = self.reader()?;
-        guarded(|| {
-            plan(
-                self.typed(&onnx, inputs, outputs)?.into_decluttered()?,
-                threads,
-            )
-        })
-    }
-
-    /// The typed model with constants folded, as exporters wrote it otherwise, where it can be had.
-    ///
-    /// # Errors
-    /// As [`into_plan`](Self::into_plan).
-    pub(crate) fn to_typed(&self, inputs: &[Fed<'_>], output: &str) -> Result<TypedModel> {
-        let onnx = self.reader()?;
-        guarded(|| {
-            let mut model = self.typed(&onnx, inputs, &[output])?;
-            model.prop_consts()?;
-            model.compact()?;
-            Ok(model)
-        })
+        plan(self.typed(inputs, outputs)?, threads)
     }
 
     fn reader(&self) -> Result<tract_onnx::Onnx> {
@@ -228,47 +208,67 @@ impl Onnx {
         Ok(onnx)
     }
 
-    fn typed(
-        &self,
-        onnx: &tract_onnx::Onnx,
-        inputs: &[Fed<'_>],
-        outputs: &[&str],
-    ) -> TractResult<TypedModel> {
-        let mut model = onnx.model_for_proto_model(&self.proto)?;
-        for fed in inputs {
-            let at = model
-                .inputs
-                .iter()
-                .position(|o| model.nodes[o.node].name == fed.name);
-            let at = at.ok_or_else(|| TractError::msg(format!("no input {}", fed.name)))?;
-            let shape: TVec<TDim> = fed
-                .shape
-                .iter()
-                .map(|l| match l {
-                    Length::Fixed(n) => n.to_dim(),
-                    Length::Free(name) => model.symbols.sym(name).to_dim(),
-                })
-                .collect();
-            model.set_input_fact(at, InferenceFact::dt_shape(fed.kind, shape))?;
-        }
-        model.select_outputs_by_name(outputs)?;
-        model.into_typed()
+    /// The typed model for the given facts of its inputs, as exporters wrote it otherwise.
+    ///
+    /// # Errors
+    /// As [`into_plan`](Self::into_plan).
+    pub(crate) fn typed(&self, inputs: &[Fed<'_>], outputs: &[&str]) -> Result<TypedModel> {
+        let onnx = self.reader()?;
+        guarded(|| {
+            let mut model = onnx.model_for_proto_model(&self.proto)?;
+            for fed in inputs {
+                let at = model
+                    .inputs
+                    .iter()
+                    .position(|o| model.nodes[o.node].name == fed.name);
+                let at = at.ok_or_else(|| TractError::msg(format!("no input {}", fed.name)))?;
+                let shape: TVec<TDim> = fed
+                    .shape
+                    .iter()
+                    .map(|l| match l {
+                        Length::Fixed(n) => n.to_dim(),
+                        Length::Free(name) => model.symbols.sym(name).to_dim(),
+                    })
+                    .collect();
+                model.set_input_fact(at, InferenceFact::dt_shape(fed.kind, shape))?;
+            }
+            model.select_outputs_by_name(outputs)?;
+            model.into_typed()
+        })
     }
 }
 
+/// The same model with its constants folded, and no more.
+///
+/// # Errors
+/// A constant cannot be computed.
+pub(crate) fn folded(typed: &TypedModel) -> Result<TypedModel> {
+    guarded(|| {
+        let mut model = typed.clone();
+        model.prop_consts()?;
+        model.compact()?;
+        Ok(model)
+    })
+}
+
 /// The optimised plan of a typed model.
-fn plan(model: TypedModel, threads: usize) -> TractResult<Arc<TypedSimplePlan>> {
-    let executor = match threads {
-        1 => multithread::Executor::SingleThread,
-        n => multithread::Executor::multithread(n),
-    };
-    TypedSimplePlan::new_with_options(
-        model.into_optimized()?,
-        &RunOptions {
-            executor: Some(executor),
-            ..Default::default()
-        },
-    )
+///
+/// # Errors
+/// tract cannot run it.
+pub(crate) fn plan(typed: TypedModel, threads: usize) -> Result<Arc<TypedSimplePlan>> {
+    guarded(|| {
+        let executor = match threads {
+            1 => multithread::Executor::SingleThread,
+            n => multithread::Executor::multithread(n),
+        };
+        TypedSimplePlan::new_with_options(
+            typed.into_decluttered()?.into_optimized()?,
+            &RunOptions {
+                executor: Some(executor),
+                ..Default::default()
+            },
+        )
+    })
 }
 
 /// tract checks much with assertions; a strange file must not end the program.

@@ -16,14 +16,17 @@ fn noise(length: usize) -> Vec<u8> {
     (0..length).map(byte).collect()
 }
 
+/// Activations and weights of a tile.
+fn operands(set: &Kernels, groups: usize) -> (Vec<u8>, Vec<i8>) {
+    let weights = noise(groups * GROUP * COLUMNS).into_iter();
+    let weights = weights.map(|b| b as i8).collect();
+    (noise(set.block_bytes(set.rows, groups)), weights)
+}
+
 /// Sums of a tile of noise, without what a set takes off its activations.
 fn ran(set: &Kernels, groups: usize) -> bool {
     assert!(!set.wide, "no set of this processor is wide");
-    let activations = noise(set.block_bytes(set.rows, groups));
-    let weights: Vec<i8> = noise(groups * GROUP * COLUMNS)
-        .iter()
-        .map(|b| *b as i8)
-        .collect();
+    let (activations, weights) = operands(set, groups);
     let mut sums = Tile::default();
     set.tile(set.rows, groups, &activations, &weights, &mut sums);
     sums.iter()
@@ -40,11 +43,7 @@ fn sets() {
 }
 
 fn tile(set: &Kernels, groups: usize, times: usize) {
-    let activations = noise(set.block_bytes(set.rows, groups));
-    let weights: Vec<i8> = noise(groups * GROUP * COLUMNS)
-        .iter()
-        .map(|b| *b as i8)
-        .collect();
+    let (activations, weights) = operands(set, groups);
     let mut sums = Tile::default();
     for _ in 0..times {
         set.tile(

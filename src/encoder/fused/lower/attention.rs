@@ -4,7 +4,7 @@ use tract_core::internal::*;
 use tract_core::ops::change_axes::AxisOp;
 use tract_core::ops::nn::Softmax;
 
-use super::draft::Maker;
+use super::draft::{Part, Step};
 use super::look::Look;
 use super::{Lowering, Made};
 
@@ -186,8 +186,8 @@ impl Lowering<'_> {
         };
         let [query, key, value] = found.parts;
         let (query, key, value) = (self.value(query)?, self.value(key)?, self.value(value)?);
-        Ok(Some(Maker::Attention {
-            parts: [query, key, value],
+        Ok(Some(Step::Attention {
+            parts: [query, key, value].map(|step| Part { step, first: 0 }),
             heads: found.heads,
             head_width: found.head_width,
             scale: found.scale,

@@ -72,6 +72,17 @@ pub(super) enum Step {
 }
 
 impl Step {
+    /// A product of rows that are not normed, with nothing added.
+    pub(super) fn linear(rows: usize, matrix: Matrix, activation: Activation) -> Self {
+        Self::Linear {
+            rows,
+            norm: None,
+            matrix: Arc::new(matrix),
+            activation,
+            residual: None,
+        }
+    }
+
     /// Hands on every step that this one reads.
     fn reads(&self, mut each: impl FnMut(usize)) {
         match self {
@@ -89,41 +100,6 @@ impl Step {
     }
 }
 
-/// A step as a pattern finds it.
-pub(super) enum Maker {
-    Patches {
-        side: usize,
-    },
-    Embed {
-        rows: usize,
-        first: bool,
-        table: Vec<f32>,
-    },
-    Norm {
-        rows: usize,
-        norm: Norm,
-    },
-    Linear {
-        rows: usize,
-        matrix: Matrix,
-        activation: Activation,
-    },
-    Attention {
-        parts: [usize; 3],
-        heads: usize,
-        head_width: usize,
-        scale: f32,
-    },
-    Pick {
-        rows: usize,
-        row: usize,
-    },
-    Mean {
-        rows: usize,
-    },
-    Whole(Step),
-}
-
 /// Steps so far, each behind those that it reads.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Draft {
@@ -131,51 +107,21 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    pub(super) fn add(&mut self, maker: Maker) -> usize {
-        self.push(match maker {
-            Maker::Patches { side } => Step::Patches { side },
-            Maker::Embed { rows, first, table } => Step::Embed {
-                rows,
-                first,
-                table: Arc::new(table),
-            },
-            Maker::Norm { rows, norm } => Step::Norm {
-                rows,
-                norm: Arc::new(norm),
-            },
-            // A norm goes into the product behind it.
-            Maker::Linear {
-                rows,
-                matrix,
-                activation,
-            } => {
-                let (rows, norm) = match &self.steps[rows] {
-                    Step::Norm { rows, norm } => (*rows, Some(Arc::clone(norm))),
-                    _ => (rows, None),
-                };
-                Step::Linear {
-                    rows,
-                    norm,
-                    matrix: Arc::new(matrix),
-                    activation,
-                    residual: None,
-                }
-            }
-            Maker::Attention {
-                parts,
-                heads,
-                head_width,
-                scale,
-            } => Step::Attention {
-                parts: parts.map(|step| Part { step, first: 0 }),
-                heads,
-                head_width,
-                scale,
-            },
-            Maker::Pick { rows, row } => Step::Pick { rows, row },
-            Maker::Mean { rows } => Step::Mean { rows },
-            Maker::Whole(step) => step,
-        })
+    /// Adds a step that a pattern found; a norm goes into the product behind it.
+    pub(super) fn add(&mut self, mut step: Step) -> usize {
+        if let Step::Linear {
+            rows,
+            norm: norm @ None,
+            ..
+        } = &mut step
+            && let Step::Norm {
+                rows: from,
+                norm: before,
+            } = &self.steps[*rows]
+        {
+            (*rows, *norm) = (*from, Some(Arc::clone(before)));
+        }
+        self.push(step)
     }
 
     fn push(&mut self, step: Step) -> usize {

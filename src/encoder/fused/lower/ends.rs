@@ -8,7 +8,7 @@ use tract_core::ops::cnn::{Conv, KernelFormat, PaddingSpec};
 use tract_core::ops::nn::{Reduce, Reducer};
 
 use super::attention::{Axis, Chain};
-use super::draft::{Maker, Matrix};
+use super::draft::{Matrix, Step};
 use super::linear::rounding;
 use super::{Lowering, Made};
 use crate::encoder::kernels::rows::Activation;
@@ -78,7 +78,7 @@ impl Lowering<'_> {
             Some((_, [one])) => vec![*one; columns],
             Some(_) => return Ok(None),
         };
-        let patches = self.draft.add(Maker::Patches { side });
+        let patches = self.draft.add(Step::Patches { side });
         let matrix = Matrix {
             inputs: channels * side * side,
             columns,
@@ -86,11 +86,7 @@ impl Lowering<'_> {
             bias,
             rounding: range.map(rounding).transpose()?,
         };
-        Ok(Some(Maker::Linear {
-            rows: patches,
-            matrix,
-            activation: Activation::None,
-        }))
+        Ok(Some(Step::linear(patches, matrix, Activation::None)))
     }
 
     /// A class token before the patches, and places added to all.
@@ -125,7 +121,8 @@ impl Lowering<'_> {
             }
         };
         let rows = self.value(from)?;
-        Ok(Some(Maker::Embed { rows, first, table }))
+        let table = Arc::new(table);
+        Ok(Some(Step::Embed { rows, first, table }))
     }
 
     /// One row, or the mean of all.
@@ -151,7 +148,7 @@ impl Lowering<'_> {
                 return Ok(None);
             }
             let rows = self.value(*from)?;
-            return Ok(Some(Maker::Pick { rows, row }));
+            return Ok(Some(Step::Pick { rows, row }));
         }
         if let Some(slice) = look.op::<Slice>(outlet) {
             let from = look.inputs(outlet)[0];
@@ -164,7 +161,7 @@ impl Lowering<'_> {
                 return Ok(None);
             }
             let rows = self.value(from)?;
-            return Ok(Some(Maker::Pick { rows, row }));
+            return Ok(Some(Step::Pick { rows, row }));
         }
         let Some((sum, count)) = look.with_constant(outlet, "Div") else {
             return Ok(None);
@@ -181,6 +178,6 @@ impl Lowering<'_> {
             return Ok(None);
         }
         let rows = self.value(from)?;
-        Ok(Some(Maker::Mean { rows }))
+        Ok(Some(Step::Mean { rows }))
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tract_core::internal::*;
 
-use super::draft::{Maker, Matrix, Step};
+use super::draft::{Matrix, Step};
 use super::look::{Look, node_words};
 use super::{Lowering, Made};
 use crate::encoder::fused::graph::Rounding;
@@ -53,11 +53,7 @@ impl Lowering<'_> {
             bias,
             rounding,
         };
-        Ok(Some(Maker::Linear {
-            rows,
-            matrix,
-            activation,
-        }))
+        Ok(Some(Step::linear(rows, matrix, activation)))
     }
 
     /// A product whose input is added to it again.
@@ -81,13 +77,13 @@ impl Lowering<'_> {
                 ..
             } = step(linear)
             {
-                return Ok(Some(Maker::Whole(Step::Linear {
+                return Ok(Some(Step::Linear {
                     rows,
                     norm,
                     matrix,
                     activation: Activation::None,
                     residual: Some(other),
-                })));
+                }));
             }
         }
         Ok(None)

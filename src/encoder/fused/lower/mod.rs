@@ -1,6 +1,6 @@
 //! From tract's typed model of an image encoder to a fused graph.
 //!
-//! tract has parsed, typed and folded constants; its model is read from the output back, before it is
+//! tract has parsed and typed it; with its constants folded the model is read from the output back, before it is
 //! decluttered, while exporters' patterns still stand. A vision transformer is known as a whole, or
 //! not at all: what is not known stays tract's, and the reason names the node.
 
@@ -16,12 +16,14 @@ use std::collections::HashMap;
 
 use tract_core::internal::*;
 
-use self::draft::{Draft, Maker};
+use self::draft::{Draft, Step};
 use self::look::{Look, node_words};
 use super::graph::Graph;
+use crate::encoder::onnx::folded;
 
 /// The fused form of `model`, a graph and its weights, or why there is none.
 pub(crate) fn lower(model: &TypedModel) -> Result<(Graph, Vec<u8>), String> {
+    let model = &folded(model).map_err(|e| e.to_string())?;
     let [input] = model.input_outlets().map_err(|e| e.to_string())? else {
         return Err("not one input".into());
     };
@@ -99,4 +101,4 @@ impl Lowering<'_> {
 }
 
 /// A step, or none where the pattern is another.
-type Made = Result<Option<Maker>, String>;
+type Made = Result<Option<Step>, String>;

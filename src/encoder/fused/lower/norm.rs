@@ -1,9 +1,11 @@
 //! LayerNorm, as exporters spell it out.
 
+use std::sync::Arc;
+
 use tract_core::internal::*;
 use tract_core::ops::nn::{Reduce, Reducer};
 
-use super::draft::{Maker, Norm};
+use super::draft::{Norm, Step};
 use super::look::Look;
 use super::{Lowering, Made};
 
@@ -13,7 +15,8 @@ impl Lowering<'_> {
             return Ok(None);
         };
         let rows = self.value(from)?;
-        Ok(Some(Maker::Norm { rows, norm }))
+        let norm = Arc::new(norm);
+        Ok(Some(Step::Norm { rows, norm }))
     }
 }
 
