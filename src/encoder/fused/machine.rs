@@ -1,15 +1,21 @@
 //! Runs a fused graph: one step after the other, each shared among the threads of a pool.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::graph::{Form, Graph, Matrix, Norm, Part, Place, Rounding, Shape, Step, Value};
 use crate::encoder::kernels::rows::{
-    Activation, Columns, Grid, Lanes, Loops, Normed, Packed, Row, Scale, scale_of,
+    Activation, Columns, Grid, Lanes, MOST, Moments, Normed, Packed, Rows, Scale, scale_of,
 };
-use crate::encoder::kernels::{COLUMNS, FloatTile, GROUP, Kernels, MOST_ROWS, Pool, Tile};
+use crate::encoder::kernels::{
+    COLUMNS, FloatTile, GROUP, Kernels, MOST_ROWS, Operands, Pool, Tile,
+};
 use crate::error::Result;
 use crate::store::{self, SectionRef};
+
+/// Bytes that a cache takes at once.
+const LINE: usize = 64;
 
 /// A graph that was checked, with its weights: what machines share.
 #[derive(Debug)]
@@ -72,15 +78,21 @@ impl Program {
         store::i32s(self.part(place)).expect("checked: aligned and whole")
     }
 
-    /// How a row is normed.
-    fn normed(&self, norm: &Norm, row: Row<'_>, loops: &Loops) -> Normed<'_> {
-        let (mean, factor) = loops.moments(row, norm.epsilon);
-        Normed {
-            mean,
-            factor,
+    /// How some rows are normed; `moments` are filled in.
+    fn normed<'a>(
+        &'a self,
+        norm: Option<&Norm>,
+        rows: Rows<'_>,
+        set: &Kernels,
+        moments: &'a mut [Moments],
+    ) -> Option<Normed<'a>> {
+        let norm = norm?;
+        set.loops().moments(rows, norm.epsilon, moments);
+        Some(Normed {
+            moments,
             gain: self.floats(norm.gain),
             bias: self.floats(norm.bias),
-        }
+        })
     }
 
     /// Products of 8 bits and of floats of one picture.
@@ -144,7 +156,7 @@ fn places(graph: &Graph, shapes: &[Shape]) -> (Vec<usize>, Vec<usize>) {
 struct Block {
     bytes: Vec<u8>,
     floats: Vec<f32>,
-    scales: [Scale; MOST_ROWS],
+    scales: [Scale; MOST],
 }
 
 /// What one thread needs of its own for attention.
@@ -303,12 +315,15 @@ impl Machine {
             }
             Step::Norm { rows, norm } => {
                 let from = self.view(program, *rows, count);
-                let loops = self.kernels.loops();
-                for row in 0..shape.rows * count {
-                    let to = &mut out[row * COLUMNS..];
-                    let row = from.row(row);
-                    let norm = program.normed(norm, row, loops);
-                    loops.norm(row, &norm, to, from.step());
+                for rows in from.blocks() {
+                    let to = &mut out[rows.start * COLUMNS..];
+                    let rows = from.rows(rows);
+                    let mut moments = [Moments::default(); MOST];
+                    if let Some(norm) =
+                        program.normed(Some(norm), rows, &self.kernels, &mut moments)
+                    {
+                        self.kernels.loops().norm(rows, &norm, to, from.step());
+                    }
                 }
             }
             Step::Linear {
@@ -387,7 +402,6 @@ impl Machine {
             shape: program.shapes[rows as usize],
             count,
         };
-        let normed = |row: Row<'_>| norm.map(|norm| program.normed(norm, row, loops));
         let total = from.shape.rows * count;
         let blocks = total.div_ceil(set.rows);
         if self.blocks.len() < blocks {
@@ -398,17 +412,23 @@ impl Machine {
             Form::Floats { .. } => None,
             Form::Int8 { rounding, .. } => Some(rounding),
         };
+        let extents_of = |rows: Rows<'_>, norm: Option<&Normed<'_>>| {
+            let mut extents = [(0.0, 0.0); MOST];
+            loops.extents(rows, norm, &mut extents);
+            extents
+        };
         self.extents.clear();
         if rounding == Some(Rounding::Picture) {
-            let of_picture = |picture: usize| {
-                let rows = picture * from.shape.rows..(picture + 1) * from.shape.rows;
-                rows.map(|row| {
-                    let row = from.row(row);
-                    loops.extent(row, normed(row).as_ref())
-                })
-                .fold((0.0, 0.0), |m: (f32, f32), e| (m.0.min(e.0), m.1.max(e.1)))
-            };
-            self.extents.extend((0..count).map(of_picture));
+            self.extents.resize(count, (0.0, 0.0));
+            for some in from.blocks() {
+                let rows = from.rows(some.clone());
+                let mut moments = [Moments::default(); MOST];
+                let norm = program.normed(norm, rows, &set, &mut moments);
+                for (row, extent) in some.zip(extents_of(rows, norm.as_ref())) {
+                    let all = &mut self.extents[row / from.shape.rows];
+                    *all = (all.0.min(extent.0), all.1.max(extent.1));
+                }
+            }
         }
         let extents = &self.extents;
         let groups = inputs.div_ceil(GROUP);
@@ -419,59 +439,46 @@ impl Machine {
                 None => (b * set.rows, set.rows),
                 Some(_) => set.block(b, total),
             };
+            let some = from.rows(first..total.min(first + rows));
+            let mut moments = [Moments::default(); MOST];
+            let norm = program.normed(norm, some, &set, &mut moments);
+            let Some(rounding) = rounding else {
+                block.floats.resize(rows * inputs, 0.0);
+                return loops.floats(some, norm.as_ref(), &mut block.floats);
+            };
             let width = set.block_bytes(rows, groups);
-            match rounding {
-                None => block.floats.resize(rows * inputs, 0.0),
-                Some(_) => block.bytes.resize(width, 0),
-            }
-            for r in 0..rows.min(total - first) {
-                let row = from.row(first + r);
-                let norm = normed(row);
-                let Some(rounding) = rounding else {
-                    row_of_floats(
-                        loops,
-                        row,
-                        norm.as_ref(),
-                        &mut block.floats[r * inputs..][..inputs],
-                    );
-                    continue;
-                };
-                let (scale, bounds) = match rounding.grid() {
+            block.bytes.resize(width, 0);
+            let (scales, bounds) = match (rounding.grid(), rounding) {
+                (
                     Grid::Fixed {
                         scale,
                         zero,
                         low,
                         high,
-                    } => (
-                        Scale {
-                            scale,
-                            zero,
-                            sum: 0,
-                        },
-                        (low, high),
-                    ),
-                    Grid::Own => {
-                        let extent = match rounding {
-                            Rounding::Picture => extents[(first + r) / from.shape.rows],
-                            _ => loops.extent(row, norm.as_ref()),
-                        };
-                        (scale_of(extent), (0, 255))
-                    }
-                };
-                let to = Packed {
-                    bytes: &mut block.bytes[..width],
-                    row: r,
-                    rows,
-                    wide: set.wide,
-                    pairs: set.pairs,
-                    offset: set.offset,
-                };
-                let sum = loops.quantize(row, norm.as_ref(), scale, bounds, to);
-                block.scales[r] = Scale {
-                    scale: scale.scale,
-                    zero: scale.zero - set.offset,
-                    sum,
-                };
+                    },
+                    _,
+                ) => {
+                    let sum = 0;
+                    ([Scale { scale, zero, sum }; MOST], (low, high))
+                }
+                (Grid::Own, Rounding::Picture) => {
+                    let of = |r: usize| extents[(first + r).min(total - 1) / from.shape.rows];
+                    (std::array::from_fn(|r| scale_of(of(r))), (0, 255))
+                }
+                _ => (extents_of(some, norm.as_ref()).map(scale_of), (0, 255)),
+            };
+            block.scales = scales;
+            let to = Packed {
+                bytes: &mut block.bytes[..width],
+                first: 0,
+                rows,
+                wide: set.wide,
+                pairs: set.pairs,
+                offset: set.offset,
+            };
+            loops.quantize(some, norm.as_ref(), &mut block.scales, bounds, to);
+            for scale in &mut block.scales {
+                scale.zero -= set.offset;
             }
         };
         self.pool
@@ -495,9 +502,7 @@ impl Machine {
         let residual = residual.map(|r| &self.slots[program.slots[r as usize]][..]);
         let bias = program.floats(matrix.bias);
         let size = total * COLUMNS;
-        let added = |c: usize, row: usize| -> Option<&Lanes> {
-            residual.and_then(|r| r[c * size + row * COLUMNS..].first_chunk())
-        };
+        let added = |c: usize, row: usize| residual.map(|r| lanes(&r[c * size + row * COLUMNS..]));
         match matrix.form {
             Form::Int8 {
                 weights,
@@ -510,8 +515,14 @@ impl Machine {
                 let (scales, sums) = (program.floats(scales), program.whole(sums));
                 let zeros = zeros.map(|z| program.whole(z));
                 let width = groups * GROUP * COLUMNS;
+                let threads = self.pool.threads();
                 self.pool
                     .chunks(&mut self.scratches, out, size, |_, c, out| {
+                        // While a block is multiplied, the next one comes nearer, part by part.
+                        let ahead = weights.get((c + threads) * width..).unwrap_or_default();
+                        let ahead = &ahead[..width.min(ahead.len())];
+                        let part = (width / blocks.len()).next_multiple_of(LINE);
+                        let mut ahead = ahead.chunks(part.max(LINE));
                         let weights = &weights[c * width..][..width];
                         let of = |all: &'_ [f32]| -> Lanes {
                             *all[c * COLUMNS..].first_chunk().expect("checked")
@@ -527,19 +538,24 @@ impl Machine {
                         let mut tile: Tile = [[0; COLUMNS]; MOST_ROWS];
                         for (b, block) in blocks.iter().enumerate() {
                             let (first, rows) = set.block(b, total);
-                            let bytes = &block.bytes[..set.block_bytes(rows, groups)];
-                            set.tile(rows, groups, bytes, weights, &mut tile);
+                            let of = Operands {
+                                rows,
+                                groups,
+                                activations: &block.bytes[..set.block_bytes(rows, groups)],
+                                weights,
+                                ahead: ahead.next().unwrap_or_default(),
+                            };
+                            set.tile(of, &mut tile);
                             let (out, _) = out[first * COLUMNS..].as_chunks_mut::<COLUMNS>();
-                            for (r, out) in out.iter_mut().take(rows).enumerate() {
-                                loops.finish(
-                                    &tile[r],
-                                    block.scales[r],
-                                    columns,
-                                    activation,
-                                    added(c, first + r),
-                                    out,
-                                );
-                            }
+                            let wanted = rows.min(out.len());
+                            loops.finish(
+                                &tile,
+                                &block.scales,
+                                columns,
+                                activation,
+                                added(c, first),
+                                &mut out[..wanted],
+                            );
                         }
                     });
             }
@@ -559,15 +575,14 @@ impl Machine {
                             );
                             let first = b * set.rows;
                             let (out, _) = out[first * COLUMNS..].as_chunks_mut::<COLUMNS>();
-                            for (r, out) in out.iter_mut().take(set.rows).enumerate() {
-                                loops.finish_floats(
-                                    &scratch.tile[r],
-                                    bias,
-                                    activation,
-                                    added(c, first + r),
-                                    out,
-                                );
-                            }
+                            let wanted = set.rows.min(out.len());
+                            loops.finish_floats(
+                                &scratch.tile,
+                                bias,
+                                activation,
+                                added(c, first),
+                                &mut out[..wanted],
+                            );
                         }
                     });
             }
@@ -631,13 +646,22 @@ impl<'a> View<'a> {
         self.shape.rows * self.count * COLUMNS
     }
 
-    /// A row, counted through all pictures.
-    fn row(&self, row: usize) -> Row<'a> {
-        Row {
-            values: &self.values[row * COLUMNS..],
+    /// Some rows, counted through all pictures.
+    fn rows(&self, rows: Range<usize>) -> Rows<'a> {
+        Rows {
+            values: &self.values[rows.start * COLUMNS..],
             step: self.step(),
             width: self.shape.width,
+            count: rows.len(),
         }
+    }
+
+    /// All rows, as many at once as loops take.
+    fn blocks(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let total = self.shape.rows * self.count;
+        (0..total)
+            .step_by(MOST)
+            .map(move |first| first..total.min(first + MOST))
     }
 
     /// One head of one picture.
@@ -673,6 +697,10 @@ impl<'a> Head<'a> {
     fn block(&self, block: usize) -> &'a [f32] {
         &self.values[block * self.step..][..self.shape.rows * COLUMNS]
     }
+}
+
+fn lanes(values: &[f32]) -> &[Lanes] {
+    values.as_chunks().0
 }
 
 /// softmax(scale · Q Kᵀ) V of one head; `put` takes row, block of columns, and its values.
@@ -744,29 +772,6 @@ fn attend_one(
     }
 }
 
-/// A row as floats side by side.
-fn row_of_floats(loops: &Loops, row: Row<'_>, norm: Option<&Normed<'_>>, to: &mut [f32]) {
-    for (b, to) in to.chunks_mut(COLUMNS).enumerate() {
-        let mut piece: Lanes = *row.values[b * row.step..].first_chunk().expect("checked");
-        if let Some(norm) = norm {
-            let of = |all: &[f32]| -> Lanes { *all[b * COLUMNS..].first_chunk().expect("checked") };
-            let (gain, bias) = (of(norm.gain), of(norm.bias));
-            let one = Row {
-                values: &piece.clone(),
-                step: COLUMNS,
-                width: COLUMNS,
-            };
-            let norm = Normed {
-                gain: &gain,
-                bias: &bias,
-                ..*norm
-            };
-            loops.norm(one, &norm, &mut piece, COLUMNS);
-        }
-        to.copy_from_slice(&piece[..to.len()]);
-    }
-}
-
 /// Squares of each picture as rows: channel by channel, line by line.
 fn patches(
     [channels, height, width]: [usize; 3],
@@ -783,10 +788,16 @@ fn patches(
         let (picture, channel, y) = (n / height / channels, n / height % channels, n % height);
         for (x, pixels) in line.chunks_exact(side).enumerate() {
             let row = picture * shape.rows + y / side * across + x;
-            let first = (channel * side + y % side) * side;
-            for (i, pixel) in pixels.iter().enumerate() {
-                let column = first + i;
-                out[column / COLUMNS * step + row * COLUMNS + column % COLUMNS] = *pixel;
+            // As many at once as stay within a block.
+            let mut column = (channel * side + y % side) * side;
+            let mut pixels = pixels;
+            while !pixels.is_empty() {
+                let within = column % COLUMNS;
+                let (now, later) = pixels.split_at(pixels.len().min(COLUMNS - within));
+                let to = &mut out[column / COLUMNS * step + row * COLUMNS + within..];
+                to[..now.len()].copy_from_slice(now);
+                column += now.len();
+                pixels = later;
             }
         }
     }

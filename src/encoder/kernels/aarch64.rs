@@ -5,7 +5,7 @@
 use std::arch::aarch64::*;
 use std::arch::{asm, is_aarch64_feature_detected};
 
-use super::{COLUMNS, FloatTile, GROUP, Kernels, Tile, portable};
+use super::{COLUMNS, FloatTile, GROUP, Kernels, Operands, Tile, portable};
 
 /// Bytes of a group of weights.
 const STEP: usize = COLUMNS * GROUP;
@@ -79,7 +79,13 @@ const STRETCH: usize = 192;
 /// 10 rows × 16 columns in two halves of 8: each pair of groups of weights is put side by side by a
 /// step for every register, and ten rows share it.
 #[target_feature(enable = "neon,i8mm")]
-fn tile_i8mm(_: usize, groups: usize, activations: &[u8], weights: &[i8], sums: &mut Tile) {
+fn tile_i8mm(of: Operands<'_>, sums: &mut Tile) {
+    let Operands {
+        groups,
+        activations,
+        weights,
+        ..
+    } = of;
     const BYTES: usize = 10 * GROUP;
     *sums = Default::default();
     for from in (0..groups).step_by(STRETCH) {
@@ -185,7 +191,13 @@ fn sdot<const LANE: usize>(sums: int32x4_t, weights: int8x16_t, a: int8x16_t) ->
 /// 5 rows × 16 columns: 20 sums wait for none of the others, and 50 tokens (CLIP's patches of 32)
 /// are 10 tiles.
 #[target_feature(enable = "neon,dotprod")]
-fn tile_dotprod(_: usize, groups: usize, activations: &[u8], weights: &[i8], sums: &mut Tile) {
+fn tile_dotprod(of: Operands<'_>, sums: &mut Tile) {
+    let Operands {
+        groups,
+        activations,
+        weights,
+        ..
+    } = of;
     const ROWS: usize = 5;
     let mut acc = [[vdupq_n_s32(0); ROWS]; 4];
     let (a, w) = (activations.as_ptr(), weights.as_ptr());
@@ -246,7 +258,13 @@ macro_rules! columns {
 /// 3 rows × 16 columns. A product of two bytes with sign fills 16 bits, and two of −128 · −128 would
 /// not fit, so each goes to 32 bits in a step of its own: the multiplier is one pipe, the other adds.
 #[target_feature(enable = "neon")]
-fn tile_neon(_: usize, groups: usize, activations: &[u8], weights: &[i8], sums: &mut Tile) {
+fn tile_neon(of: Operands<'_>, sums: &mut Tile) {
+    let Operands {
+        groups,
+        activations,
+        weights,
+        ..
+    } = of;
     const ROWS: usize = 3;
     // Sums of a row, two to a column: the compiler, given intrinsics, keeps some of them in memory.
     let mut acc = [[[vdupq_n_s32(0); 2]; 4]; ROWS];

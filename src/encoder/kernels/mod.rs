@@ -14,6 +14,7 @@
 
 #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
 mod aarch64;
+mod lanes;
 mod pool;
 mod portable;
 pub(crate) mod rows;
@@ -34,9 +35,20 @@ pub(crate) const GROUP: usize = 4;
 pub(crate) const MOST_ROWS: usize = 12;
 
 /// Sums of a tile, row by row.
-pub(crate) type Tile = [[i32; COLUMNS]; MOST_ROWS];
+pub(crate) type Tile = [lanes::WholeLanes; MOST_ROWS];
 /// The same of products of floats.
-pub(crate) type FloatTile = [[f32; COLUMNS]; MOST_ROWS];
+pub(crate) type FloatTile = [lanes::Lanes; MOST_ROWS];
+
+/// What a tile multiplies: a block of rows with a block of columns.
+#[derive(Clone, Copy)]
+pub(crate) struct Operands<'a> {
+    pub(crate) rows: usize,
+    pub(crate) groups: usize,
+    pub(crate) activations: &'a [u8],
+    pub(crate) weights: &'a [i8],
+    /// Weights that are needed soon: to be brought nearer meanwhile.
+    pub(crate) ahead: &'a [i8],
+}
 
 /// One set of inner loops.
 #[derive(Clone, Copy)]
@@ -53,10 +65,8 @@ pub(crate) struct Kernels {
     pub(crate) pairs: bool,
     /// What is taken off activations so that the multiplier can take them: 0 or 128.
     pub(crate) offset: i32,
-    /// Sums of products over `groups` groups: `activations` holds a block of rows, `weights` a block
-    /// of columns.
-    tile:
-        unsafe fn(rows: usize, groups: usize, activations: &[u8], weights: &[i8], sums: &mut Tile),
+    /// Sums of products over `groups` groups.
+    tile: unsafe fn(Operands<'_>, sums: &mut Tile),
     /// The same of floats: `rows` rows of `inputs` values one after the other, and `inputs` × 16 weights.
     float_tile: unsafe fn(inputs: usize, rows: &[f32], columns: &[f32], sums: &mut FloatTile),
     /// The loops of [`rows`], compiled for this set.
@@ -108,24 +118,17 @@ impl Kernels {
         groups * rows * GROUP * if self.wide { 2 } else { 1 }
     }
 
-    /// Sums of products of a block of `rows` rows with a block of columns.
+    /// Sums of products of a block of rows with a block of columns.
     ///
     /// # Panics
     /// A slice is not as long as `rows` and `groups` say, or the set has no tile of so many rows.
-    pub(crate) fn tile(
-        &self,
-        rows: usize,
-        groups: usize,
-        activations: &[u8],
-        weights: &[i8],
-        sums: &mut Tile,
-    ) {
+    pub(crate) fn tile(&self, of: Operands<'_>, sums: &mut Tile) {
         let fewest = if self.is_flexible { 1 } else { self.rows };
-        assert!((fewest..=self.rows).contains(&rows));
-        assert_eq!(activations.len(), self.block_bytes(rows, groups));
-        assert_eq!(weights.len(), groups * GROUP * COLUMNS);
+        assert!((fewest..=self.rows).contains(&of.rows));
+        assert_eq!(of.activations.len(), self.block_bytes(of.rows, of.groups));
+        assert_eq!(of.weights.len(), of.groups * GROUP * COLUMNS);
         // SAFETY: the set was made for a processor with its instructions; rows and lengths were checked.
-        unsafe { (self.tile)(rows, groups, activations, weights, sums) }
+        unsafe { (self.tile)(of, sums) }
     }
 
     /// Sums of products of `self.rows` rows of floats, `inputs` wide, with `inputs` × 16 weights.

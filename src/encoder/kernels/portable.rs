@@ -1,9 +1,9 @@
 //! The plain form of each loop: what the others must equal, and what any processor runs.
 
-use super::rows::compiled;
-use super::{COLUMNS, FloatTile, GROUP, Kernels, Tile};
+use super::rows::{compile, loops};
+use super::{COLUMNS, FloatTile, GROUP, Kernels, Operands, Tile};
 
-compiled!(plain);
+loops!(compile plain crate::encoder::kernels::lanes::Plain<f32>, inline(never));
 
 pub(super) const SET: Kernels = Kernels {
     name: "portable",
@@ -19,10 +19,10 @@ pub(super) const SET: Kernels = Kernels {
 
 const ROWS: usize = 4;
 
-fn tile(_: usize, _: usize, activations: &[u8], weights: &[i8], sums: &mut Tile) {
+fn tile(of: Operands<'_>, sums: &mut Tile) {
     *sums = Default::default();
-    let groups = activations.chunks_exact(ROWS * GROUP);
-    for (a, w) in groups.zip(weights.chunks_exact(COLUMNS * GROUP)) {
+    let groups = of.activations.chunks_exact(ROWS * GROUP);
+    for (a, w) in groups.zip(of.weights.chunks_exact(COLUMNS * GROUP)) {
         for (sums, a) in sums.iter_mut().zip(a.chunks_exact(GROUP)) {
             for (sum, w) in sums.iter_mut().zip(w.chunks_exact(GROUP)) {
                 let products = a.iter().zip(w).map(|(a, w)| i32::from(*a) * i32::from(*w));

@@ -1,13 +1,15 @@
-//! Loops over rows of floats, written once in plain Rust and compiled for each set of instructions.
+//! Loops over rows of floats, written once in [`lanes`](super::lanes) and compiled for each set of instructions.
 //!
 //! Values lie in blocks: `[block of 16 columns][row][column]`, so that a block of columns is one
 //! stretch of memory and threads share nothing. Sums run over 16 lanes in an order that no processor
 //! changes.
 
 use super::COLUMNS;
+pub(crate) use super::lanes::Lanes;
+use super::lanes::{Floats, Whole, WholeLanes};
 
-/// A piece of a row: one block's columns.
-pub(crate) type Lanes = [f32; COLUMNS];
+/// Most rows that a loop takes at once.
+pub(crate) const MOST: usize = 16;
 
 /// What follows a product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -22,41 +24,69 @@ pub(crate) enum Activation {
     GeluTanh,
 }
 
-/// Mean and factor that bring a row to mean 0 and variance 1, with gain and bias by column.
-#[derive(Clone, Copy)]
-pub(crate) struct Normed<'a> {
+/// Mean and factor that bring a row to mean 0 and variance 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Moments {
     pub(crate) mean: f32,
     pub(crate) factor: f32,
+}
+
+/// How rows are normed: each by its own moments, with gain and bias by column in whole blocks.
+#[derive(Clone, Copy)]
+pub(crate) struct Normed<'a> {
+    pub(crate) moments: &'a [Moments],
     pub(crate) gain: &'a [f32],
     pub(crate) bias: &'a [f32],
 }
 
-/// Where a row's pieces lie: at `first`, then every `step` values; the first `width` values count.
+/// Some rows, [`MOST`] at most: the pieces of a block of columns lie side by side, those of the next block
+/// `step` values on; the first `width` values of each row count.
 #[derive(Clone, Copy)]
-pub(crate) struct Row<'a> {
+pub(crate) struct Rows<'a> {
     pub(crate) values: &'a [f32],
     pub(crate) step: usize,
     pub(crate) width: usize,
+    pub(crate) count: usize,
 }
 
-impl<'a> Row<'a> {
-    /// The pieces, each with how many of its values count.
+impl<'a> Rows<'a> {
+    /// Blocks of columns.
     #[inline(always)]
-    fn pieces(self) -> impl Iterator<Item = (&'a Lanes, usize)> {
-        let Row {
-            values,
-            step,
-            width,
-        } = self;
-        let count = width.div_ceil(COLUMNS);
-        (0..count).map(move |b| {
-            let piece = values[b * step..]
-                .first_chunk()
-                .expect("checked by the graph");
-            (piece, (width - b * COLUMNS).min(COLUMNS))
-        })
+    fn blocks(self) -> usize {
+        self.width.div_ceil(COLUMNS)
+    }
+
+    /// Each row's piece of a block, and which of its values count.
+    #[inline(always)]
+    fn block(self, block: usize) -> (&'a [Lanes], &'static Mask) {
+        let values = &self.values[block * self.step..][..self.count * COLUMNS];
+        (values.as_chunks().0, &MASKS[self.pieces(block)])
+    }
+
+    /// How many values of a block count.
+    #[inline(always)]
+    fn pieces(self, block: usize) -> usize {
+        (self.width - block * COLUMNS).min(COLUMNS)
     }
 }
+
+/// All bits of a lane that counts, none of another: branches would keep loops from becoming vectors.
+type Mask = WholeLanes;
+
+/// Masks of the first n lanes.
+static MASKS: [Mask; COLUMNS + 1] = {
+    let mut masks = [[0; COLUMNS]; COLUMNS + 1];
+    let mut n = 0;
+    while n <= COLUMNS {
+        let mut i = 0;
+        while i < n {
+            masks[n][i] = -1;
+            i += 1;
+        }
+        n += 1;
+    }
+    masks
+};
 
 /// How activations of one row become 8 bits.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -81,187 +111,243 @@ pub(crate) struct Scale {
     pub(crate) sum: i32,
 }
 
-/// Where a row of activations goes.
+/// Where activations go: to a block of `rows` rows, from its row `first`.
 pub(crate) struct Packed<'a> {
     pub(crate) bytes: &'a mut [u8],
-    /// Which row of its block of rows it is, of how many.
-    pub(crate) row: usize,
+    pub(crate) first: usize,
     pub(crate) rows: usize,
     pub(crate) wide: bool,
     pub(crate) pairs: bool,
     pub(crate) offset: i32,
 }
 
-impl Packed<'_> {
-    /// The byte where a group of the row begins.
-    #[inline(always)]
-    fn place(&self, group: usize) -> usize {
-        let pairs = usize::from(self.pairs);
-        let before = ((group >> pairs) * self.rows + self.row) << pairs | group & pairs;
-        before * 4 * if self.wide { 2 } else { 1 }
-    }
-}
-
 /// Facts of a block of columns of weights.
 #[derive(Clone, Copy)]
 pub(crate) struct Columns<'a> {
     pub(crate) scale: &'a Lanes,
-    pub(crate) sum: &'a [i32; COLUMNS],
+    pub(crate) sum: &'a WholeLanes,
     /// What stands for zero in each column, where it is not 0.
-    pub(crate) zero: Option<&'a [i32; COLUMNS]>,
+    pub(crate) zero: Option<&'a WholeLanes>,
     pub(crate) bias: &'a Lanes,
 }
 
 /// Adds shift this far and back to round to the nearest whole number, ties to even.
 const SHIFT: f32 = 12_582_912.0;
 
+/// A polynomial by Horner's rule, the highest power's factor first.
 #[inline(always)]
-fn exp(x: f32) -> f32 {
-    const LOG2_E: f32 = std::f32::consts::LOG2_E;
-    let x = x.clamp(-87.0, 88.0);
-    let shifted = x * LOG2_E + SHIFT;
-    let n = shifted - SHIFT;
-    // ln 2 in two parts, so that the rest keeps its bits (Cody and Waite).
-    let r = (x - n * 0.693_359_4) - n * -2.121_944_4e-4;
-    // Minimax on ±ln 2/2, as in Cephes.
-    let p = 1.987_569_1e-4;
-    let p = p * r + 1.398_2e-3;
-    let p = p * r + 8.333_452e-3;
-    let p = p * r + 4.166_579_6e-2;
-    let p = p * r + 1.666_666_5e-1;
-    let p = p * r + 5e-1;
-    let value = p * (r * r) + r + 1.0;
-    let power = shifted.to_bits().wrapping_sub(SHIFT.to_bits());
-    value * f32::from_bits(power.wrapping_add(127) << 23)
+fn polynomial<F: Floats>(x: F, factors: &[f32]) -> F {
+    let mut sum = F::splat(factors[0]);
+    for factor in &factors[1..] {
+        sum = sum.mul(x).add(F::splat(*factor));
+    }
+    sum
 }
 
 #[inline(always)]
-fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + exp(-x))
+fn exp<F: Floats>(x: F) -> F {
+    const LOG2_E: f32 = std::f32::consts::LOG2_E;
+    let of = F::splat;
+    let x = x.max(of(-87.0)).min(of(88.0));
+    let shifted = x.mul(of(LOG2_E)).add(of(SHIFT));
+    let n = shifted.sub(of(SHIFT));
+    // ln 2 in two parts, so that the rest keeps its bits (Cody and Waite).
+    let r = x.sub(n.mul(of(0.693_359_4))).sub(n.mul(of(-2.121_944_4e-4)));
+    // Minimax on ±ln 2/2, as in Cephes.
+    let factors = [
+        1.987_569_1e-4,
+        1.398_2e-3,
+        8.333_452e-3,
+        4.166_579_6e-2,
+        1.666_666_5e-1,
+        5e-1,
+    ];
+    let value = polynomial(r, &factors)
+        .mul(r.mul(r))
+        .add(r)
+        .add(of(1.0));
+    let bias = F::Whole::splat(127_i32.wrapping_sub(SHIFT.to_bits() as i32));
+    value.mul(shifted.bits().add(bias).up::<23>().as_floats())
+}
+
+#[inline(always)]
+fn sigmoid<F: Floats>(x: F) -> F {
+    let one = F::splat(1.0);
+    one.div(one.add(exp(F::zero().sub(x))))
 }
 
 /// The distribution function of the normal distribution, to 1e-7 (Abramowitz and Stegun 7.1.26).
 #[inline(always)]
-fn normal(x: f32) -> f32 {
-    let z = x.abs() * std::f32::consts::FRAC_1_SQRT_2;
-    let t = 1.0 / (1.0 + 0.327_591_1 * z);
-    let p = 1.061_405_4 * t - 1.453_152;
-    let p = p * t + 1.421_413_7;
-    let p = p * t - 0.284_496_74;
-    let p = (p * t + 0.254_829_6) * t;
-    let half = 0.5 * p * exp(-z * z);
-    if x < 0.0 { half } else { 1.0 - half }
+fn normal<F: Floats>(x: F) -> F {
+    let of = F::splat;
+    let size = x.bits().and(F::Whole::splat(i32::MAX)).as_floats();
+    let z = size.mul(of(std::f32::consts::FRAC_1_SQRT_2));
+    let t = of(1.0).div(of(1.0).add(of(0.327_591_1).mul(z)));
+    let factors = [1.061_405_4, -1.453_152, 1.421_413_7, -0.284_496_74, 0.254_829_6];
+    let p = polynomial(t, &factors).mul(t);
+    let half = of(0.5).mul(p).mul(exp(F::zero().sub(z).mul(z)));
+    select(x.less(F::zero()), half, of(1.0).sub(half))
+}
+
+/// `yes` where all bits of a lane are set, `no` where none is.
+#[inline(always)]
+fn select<F: Floats>(mask: F::Whole, yes: F, no: F) -> F {
+    let all = F::Whole::splat(-1);
+    let (yes, no) = (yes.bits().and(mask), no.bits().and(all.sub(mask)));
+    yes.or(no).as_floats()
 }
 
 #[inline(always)]
-fn activate(activation: Activation, y: &mut Lanes) {
+fn activate<F: Floats>(activation: Activation, y: F) -> F {
     match activation {
-        Activation::None => {}
-        Activation::QuickGelu => y.iter_mut().for_each(|y| *y *= sigmoid(1.702 * *y)),
-        Activation::Gelu => y.iter_mut().for_each(|y| *y *= normal(*y)),
-        Activation::GeluTanh => y.iter_mut().for_each(|y| {
-            let inner = 1.595_769 * (*y + 0.044_715 * *y * *y * *y);
-            *y *= sigmoid(inner);
-        }),
+        Activation::None => y,
+        Activation::QuickGelu => y.mul(sigmoid(F::splat(1.702).mul(y))),
+        Activation::Gelu => y.mul(normal(y)),
+        Activation::GeluTanh => {
+            let cube = F::splat(0.044_715).mul(y).mul(y).mul(y);
+            y.mul(sigmoid(F::splat(1.595_769).mul(y.add(cube))))
+        }
     }
 }
 
-/// Lanes added up in a tree.
+/// Lanes joined in a tree.
 #[inline(always)]
-fn total(lanes: &Lanes) -> f32 {
-    let mut lanes = *lanes;
+fn fold<F: Floats, T: Copy>(lanes: [T; COLUMNS], join: impl Fn(T, T) -> T) -> T {
+    let mut lanes = lanes;
     let mut half = COLUMNS / 2;
     while half > 0 {
         for i in 0..half {
-            lanes[i] += lanes[i + half];
+            lanes[i] = join(lanes[i], lanes[i + half]);
         }
         half /= 2;
     }
     lanes[0]
 }
 
-/// Mean of a row, and 1/√(variance + `epsilon`) (Ba, Kiros and Hinton 2016, equation 4).
+/// `v` where the mask is set, else 0.
 #[inline(always)]
-pub(super) fn moments(row: Row<'_>, epsilon: f32) -> (f32, f32) {
-    let count = row.width as f32;
-    let mut sums = [0.0; COLUMNS];
-    for (piece, width) in row.pieces() {
-        if width == COLUMNS {
-            (0..COLUMNS).for_each(|i| sums[i] += piece[i]);
-        } else {
-            (0..width).for_each(|i| sums[i] += piece[i]);
-        }
-    }
-    let mean = total(&sums) / count;
-    let mut squares = [0.0; COLUMNS];
-    for (piece, width) in row.pieces() {
-        let mut add = |i: usize| {
-            let d = piece[i] - mean;
-            squares[i] += d * d;
-        };
-        if width == COLUMNS {
-            (0..COLUMNS).for_each(&mut add);
-        } else {
-            (0..width).for_each(&mut add);
-        }
-    }
-    (mean, 1.0 / (total(&squares) / count + epsilon).sqrt())
+fn masked<F: Floats>(v: F, mask: &Mask) -> F {
+    v.bits().and(F::Whole::load(mask)).as_floats()
 }
 
+/// Adds to the lanes of memory.
 #[inline(always)]
-fn normed(piece: &Lanes, block: usize, norm: Option<&Normed<'_>>) -> Lanes {
-    let mut out = *piece;
-    if let Some(n) = norm {
-        let gain = n.gain[block * COLUMNS..].first_chunk::<COLUMNS>();
-        let bias = n.bias[block * COLUMNS..].first_chunk::<COLUMNS>();
-        let (Some(gain), Some(bias)) = (gain, bias) else {
-            return out;
-        };
-        for i in 0..COLUMNS {
-            out[i] = (piece[i] - n.mean) * n.factor * gain[i] + bias[i];
-        }
-    }
-    out
+fn gather<F: Floats>(sums: &mut Lanes, v: F) {
+    F::load(sums).add(v).store(sums);
 }
 
-/// A row normed into `out`, whose pieces lie as `step` says.
+/// Mean of each row, and 1/√(variance + `epsilon`) (Ba, Kiros and Hinton 2016, equation 4).
 #[inline(always)]
-pub(super) fn norm(row: Row<'_>, norm: &Normed<'_>, out: &mut [f32], step: usize) {
-    for (b, (piece, _)) in row.pieces().enumerate() {
-        let to = &mut out[b * step..][..COLUMNS];
-        to.copy_from_slice(&normed(piece, b, Some(norm)));
+pub(super) fn moments<F: Floats>(rows: Rows<'_>, epsilon: f32, out: &mut [Moments]) {
+    let count = rows.width as f32;
+    let out = &mut out[..rows.count];
+    let mut sums = [[0.0; COLUMNS]; MOST];
+    for b in 0..rows.blocks() {
+        let (pieces, mask) = rows.block(b);
+        for (sums, piece) in sums.iter_mut().zip(pieces) {
+            gather(sums, masked(F::load(piece), mask));
+        }
+    }
+    for (out, sums) in out.iter_mut().zip(&sums) {
+        out.mean = fold::<F, f32>(*sums, |a, b| a + b) / count;
+    }
+    let mut squares = [[0.0; COLUMNS]; MOST];
+    for b in 0..rows.blocks() {
+        let (pieces, mask) = rows.block(b);
+        for ((squares, piece), out) in squares.iter_mut().zip(pieces).zip(&*out) {
+            let d = masked(F::load(piece).sub(F::splat(out.mean)), mask);
+            gather(squares, d.mul(d));
+        }
+    }
+    for (out, squares) in out.iter_mut().zip(&squares) {
+        let variance = fold::<F, f32>(*squares, |a, b| a + b) / count;
+        out.factor = 1.0 / (variance + epsilon).sqrt();
     }
 }
 
-/// Least and greatest value of a row after `norm`, zero included.
+/// Gain and bias of a block of columns.
 #[inline(always)]
-pub(super) fn extent(row: Row<'_>, norm: Option<&Normed<'_>>) -> (f32, f32) {
-    let (mut low, mut high) = ([0.0_f32; COLUMNS], [0.0_f32; COLUMNS]);
-    for (b, (piece, width)) in row.pieces().enumerate() {
-        let values = normed(piece, b, norm);
-        let mut see = |i: usize| {
-            low[i] = if values[i] < low[i] {
-                values[i]
-            } else {
-                low[i]
-            };
-            high[i] = if values[i] > high[i] {
-                values[i]
-            } else {
-                high[i]
-            };
-        };
-        if width == COLUMNS {
-            (0..COLUMNS).for_each(&mut see);
-        } else {
-            (0..width).for_each(&mut see);
+fn gain_and_bias<F: Floats>(norm: Option<&Normed<'_>>, block: usize) -> (F, F) {
+    let of = |all: &[f32]| -> Lanes {
+        *all[block * COLUMNS..]
+            .first_chunk()
+            .expect("checked by the graph")
+    };
+    match norm {
+        None => (F::zero(), F::zero()),
+        Some(n) => (F::load(&of(n.gain)), F::load(&of(n.bias))),
+    }
+}
+
+/// The piece of row `r` after `norm`.
+#[inline(always)]
+fn normed<F: Floats>(
+    piece: &Lanes,
+    norm: Option<&Normed<'_>>,
+    r: usize,
+    (gain, bias): (F, F),
+) -> F {
+    let v = F::load(piece);
+    match norm {
+        None => v,
+        Some(n) => {
+            let Moments { mean, factor } = n.moments[r];
+            let unit = v.sub(F::splat(mean)).mul(F::splat(factor));
+            unit.mul(gain).add(bias)
         }
     }
-    let least = low.iter().fold(0.0_f32, |m, v| if *v < m { *v } else { m });
-    let most = high
-        .iter()
-        .fold(0.0_f32, |m, v| if *v > m { *v } else { m });
-    (least, most)
+}
+
+/// Rows normed into `out`, whose blocks are `step` values apart.
+#[inline(always)]
+pub(super) fn norm<F: Floats>(rows: Rows<'_>, norm: &Normed<'_>, out: &mut [f32], step: usize) {
+    for b in 0..rows.blocks() {
+        let columns = gain_and_bias(Some(norm), b);
+        let (pieces, _) = rows.block(b);
+        let (out, _) = out[b * step..].as_chunks_mut();
+        for (r, (piece, out)) in pieces.iter().zip(out).enumerate() {
+            normed::<F>(piece, Some(norm), r, columns).store(out);
+        }
+    }
+}
+
+/// Rows after `norm`, one after the other.
+#[inline(always)]
+pub(super) fn floats<F: Floats>(rows: Rows<'_>, norm: Option<&Normed<'_>>, out: &mut [f32]) {
+    for b in 0..rows.blocks() {
+        let columns = gain_and_bias(norm, b);
+        let (pieces, _) = rows.block(b);
+        let width = rows.pieces(b);
+        for (r, piece) in pieces.iter().enumerate() {
+            let mut lanes = [0.0; COLUMNS];
+            normed::<F>(piece, norm, r, columns).store(&mut lanes);
+            out[r * rows.width + b * COLUMNS..][..width].copy_from_slice(&lanes[..width]);
+        }
+    }
+}
+
+/// Least and greatest value of each row after `norm`, zero included.
+#[inline(always)]
+pub(super) fn extents<F: Floats>(
+    rows: Rows<'_>,
+    norm: Option<&Normed<'_>>,
+    out: &mut [(f32, f32)],
+) {
+    let (mut low, mut high) = ([[0.0_f32; COLUMNS]; MOST], [[0.0_f32; COLUMNS]; MOST]);
+    for b in 0..rows.blocks() {
+        let columns = gain_and_bias(norm, b);
+        let (pieces, mask) = rows.block(b);
+        for (r, piece) in pieces.iter().enumerate().take(MOST) {
+            let (low, high) = (&mut low[r], &mut high[r]);
+            let v = masked(normed::<F>(piece, norm, r, columns), mask);
+            v.min(F::load(low)).store(low);
+            v.max(F::load(high)).store(high);
+        }
+    }
+    for (out, (low, high)) in out[..rows.count].iter_mut().zip(low.iter().zip(&high)) {
+        out.0 = fold::<F, f32>(*low, |a, b| if b < a { b } else { a });
+        out.1 = fold::<F, f32>(*high, |a, b| if b > a { b } else { a });
+    }
 }
 
 /// The scale that spans `extent` in 255 steps, and what stands for zero.
@@ -283,278 +369,202 @@ pub(crate) fn scale_of((low, high): (f32, f32)) -> Scale {
     }
 }
 
-/// Rounds a row to `low ..= high` on the grid of `scale`, and packs it; values of no column are 0.
-/// Gives the sum of its whole numbers, each less what stands for zero.
+/// Rounds rows to `low ..= high` on the grids of `scales`, and packs them; values of no column are 0.
+/// Leaves in each scale the sum of its row's whole numbers, each less what stands for zero.
 #[inline(always)]
-pub(super) fn quantize(
-    row: Row<'_>,
+pub(super) fn quantize<F: Floats>(
+    rows: Rows<'_>,
     norm: Option<&Normed<'_>>,
-    scale: Scale,
+    scales: &mut [Scale],
     (low, high): (i32, i32),
     to: Packed<'_>,
-) -> i32 {
-    let factor = if scale.scale > 0.0 {
-        1.0 / scale.scale
-    } else {
-        0.0
-    };
-    let zero = scale.zero as f32;
-    let (low, high) = (low as f32, high as f32);
-    let blank = scale.zero - to.offset;
-    let mut sums = [0_i32; COLUMNS];
-    for (b, (piece, width)) in row.pieces().enumerate() {
-        let values = normed(piece, b, norm);
-        let mut q = [0_i32; COLUMNS];
-        for i in 0..COLUMNS {
-            let v = values[i] * factor + zero;
-            let v = if v < low { low } else { v };
-            let v = if v > high { high } else { v };
+) {
+    let (low, high) = (F::splat(low as f32), F::splat(high as f32));
+    let (shift, shift_bits) = (F::splat(SHIFT), F::Whole::splat(SHIFT.to_bits() as i32));
+    let offset = F::Whole::splat(to.offset);
+    let scales = &mut scales[..rows.count];
+    let mut factors = [0.0_f32; MOST];
+    for (factor, scale) in factors.iter_mut().zip(&*scales) {
+        if scale.scale > 0.0 {
+            *factor = 1.0 / scale.scale;
+        }
+    }
+    let mut sums = [[0_i32; COLUMNS]; MOST];
+    for b in 0..rows.blocks() {
+        let columns = gain_and_bias(norm, b);
+        let (pieces, mask) = rows.block(b);
+        let mask = F::Whole::load(mask);
+        for (r, piece) in pieces.iter().enumerate().take(MOST) {
+            let whole = scales[r].zero;
+            let v = normed::<F>(piece, norm, r, columns)
+                .mul(F::splat(factors[r]))
+                .add(F::splat(whole as f32));
+            // In this order, NaN becomes a number.
+            let v = v.max(low).min(high);
             // The whole number lies in the low bits after the shift.
-            let bits = (v + SHIFT).to_bits();
-            q[i] = (bits.wrapping_sub(SHIFT.to_bits())) as i32 - to.offset;
-        }
-        q[width..].fill(blank);
-        for i in 0..COLUMNS {
-            sums[i] = sums[i].wrapping_add(q[i] - blank);
-        }
-        let (groups, _) = q.as_chunks::<4>();
-        for (g, q) in groups.iter().enumerate() {
-            let at = to.place(4 * b + g);
-            match to.wide {
-                true => put(
-                    to.bytes,
-                    at,
-                    q.map(|q| (q as i16).to_ne_bytes()).as_flattened(),
-                ),
-                false => put(to.bytes, at, &q.map(|q| q as u8)),
+            let zero = F::Whole::splat(whole);
+            let q = v.add(shift).bits().sub(shift_bits).sub(zero).and(mask);
+            F::Whole::load(&sums[r]).add(q).store(&mut sums[r]);
+            let q = q.add(zero).sub(offset);
+            let row = to.first + r;
+            if to.wide {
+                let q = q.shorts().map(i16::to_ne_bytes);
+                let (at, step) = ((4 * b * to.rows + row) * 8, to.rows * 8);
+                put(to.bytes, q.as_flattened().as_chunks::<8>().0, at, step);
+            } else if to.pairs {
+                let (at, step) = ((2 * b * to.rows + row) * 8, to.rows * 8);
+                put(to.bytes, q.bytes().as_chunks::<8>().0, at, step);
+            } else {
+                let (at, step) = ((4 * b * to.rows + row) * 4, to.rows * 4);
+                put(to.bytes, q.bytes().as_chunks::<4>().0, at, step);
             }
         }
     }
-    sums.iter().fold(0, |sum, s| sum.wrapping_add(*s))
-}
-
-/// Writes `group` at `at`, unless the row has ended before.
-#[inline(always)]
-fn put(bytes: &mut [u8], at: usize, group: &[u8]) {
-    if let Some(place) = bytes.get_mut(at..at + group.len()) {
-        place.copy_from_slice(group);
+    for (scale, sums) in scales.iter_mut().zip(&sums) {
+        scale.sum = fold::<F, i32>(*sums, i32::wrapping_add);
     }
 }
 
-/// Sums of a tile's row to values: `(sum − zero·Σw − zero of w·Σq)·scale + bias`, activated, with `residual` added.
+/// Writes `parts` from `at`, each `step` bytes after the one before, unless the block has ended before.
 #[inline(always)]
-pub(super) fn finish(
-    sums: &[i32; COLUMNS],
-    row: Scale,
-    columns: Columns<'_>,
-    activation: Activation,
-    residual: Option<&Lanes>,
-    out: &mut Lanes,
-) {
-    let mut whole = *sums;
-    if let Some(zero) = columns.zero {
-        for i in 0..COLUMNS {
-            whole[i] = whole[i].wrapping_sub(row.sum.wrapping_mul(zero[i]));
+fn put<const SIZE: usize>(to: &mut [u8], parts: &[[u8; SIZE]], at: usize, step: usize) {
+    let end = at + (parts.len() - 1) * step + SIZE;
+    for (n, part) in parts.iter().enumerate() {
+        let at = at + n * step;
+        if end <= to.len() {
+            // SAFETY: the last part ends within the bytes, and the others lie before it.
+            unsafe { to.as_mut_ptr().add(at).cast::<[u8; SIZE]>().write_unaligned(*part) };
+        } else if let Some(place) = to.get_mut(at..at + SIZE) {
+            place.copy_from_slice(part);
         }
     }
-    let mut y = [0.0; COLUMNS];
-    for i in 0..COLUMNS {
-        let sum = whole[i].wrapping_sub(row.zero.wrapping_mul(columns.sum[i]));
-        y[i] = sum as f32 * (row.scale * columns.scale[i]) + columns.bias[i];
+}
+
+/// Sums of a tile's rows to values: `(sum − zero·Σw − zero of w·Σq)·scale + bias`, activated, with `residual` added.
+#[inline(always)]
+pub(super) fn finish<F: Floats>(
+    sums: &[WholeLanes],
+    rows: &[Scale],
+    columns: Columns<'_>,
+    activation: Activation,
+    residual: Option<&[Lanes]>,
+    out: &mut [Lanes],
+) {
+    let of = F::Whole::splat;
+    let (scale, bias) = (F::load(columns.scale), F::load(columns.bias));
+    let sum = F::Whole::load(columns.sum);
+    for (r, out) in out.iter_mut().enumerate() {
+        let (mut whole, row) = (F::Whole::load(&sums[r]), rows[r]);
+        if let Some(zero) = columns.zero {
+            whole = whole.sub(of(row.sum).mul(F::Whole::load(zero)));
+        }
+        let whole = whole.sub(of(row.zero).mul(sum));
+        let y = whole.floats().mul(F::splat(row.scale).mul(scale)).add(bias);
+        settle(y, activation, residual.map(|residual| &residual[r]), out);
     }
-    settle(y, activation, residual, out);
 }
 
 /// The same for sums in floats.
 #[inline(always)]
-pub(super) fn finish_floats(
-    sums: &Lanes,
+pub(super) fn finish_floats<F: Floats>(
+    sums: &[Lanes],
     bias: &Lanes,
     activation: Activation,
-    residual: Option<&Lanes>,
-    out: &mut Lanes,
+    residual: Option<&[Lanes]>,
+    out: &mut [Lanes],
 ) {
-    let mut y = *sums;
-    for i in 0..COLUMNS {
-        y[i] += bias[i];
+    let bias = F::load(bias);
+    for (r, out) in out.iter_mut().enumerate() {
+        let y = F::load(&sums[r]).add(bias);
+        settle(y, activation, residual.map(|residual| &residual[r]), out);
     }
-    settle(y, activation, residual, out);
 }
 
 #[inline(always)]
-fn settle(mut y: Lanes, activation: Activation, residual: Option<&Lanes>, out: &mut Lanes) {
-    activate(activation, &mut y);
-    if let Some(residual) = residual {
-        for i in 0..COLUMNS {
-            y[i] += residual[i];
-        }
+fn settle<F: Floats>(y: F, activation: Activation, residual: Option<&Lanes>, out: &mut Lanes) {
+    let y = activate(activation, y);
+    match residual {
+        None => y.store(out),
+        Some(residual) => y.add(F::load(residual)).store(out),
     }
-    *out = y;
 }
 
 /// Softmax of `scale` times the first `width` values; what follows them becomes 0.
 #[inline(always)]
-pub(super) fn softmax(row: &mut [f32], width: usize, scale: f32) {
+pub(super) fn softmax<F: Floats>(row: &mut [f32], width: usize, scale: f32) {
     row[width..].fill(f32::NEG_INFINITY);
-    let mut most = [f32::NEG_INFINITY; COLUMNS];
     let (pieces, _) = row.as_chunks_mut::<COLUMNS>();
+    let mut most = F::splat(f32::NEG_INFINITY);
     for piece in pieces.iter() {
-        for i in 0..COLUMNS {
-            most[i] = if piece[i] > most[i] {
-                piece[i]
-            } else {
-                most[i]
-            };
-        }
+        most = F::load(piece).max(most);
     }
-    let most = most
-        .iter()
-        .fold(f32::NEG_INFINITY, |m, v| if *v > m { *v } else { m });
-    let mut sums = [0.0; COLUMNS];
+    let mut lanes = [0.0; COLUMNS];
+    most.store(&mut lanes);
+    let most = F::splat(fold::<F, f32>(lanes, |a, b| if b > a { b } else { a }));
+    let mut sums = F::zero();
+    for (b, piece) in pieces.iter_mut().enumerate() {
+        let mask = &MASKS[width.saturating_sub(b * COLUMNS).min(COLUMNS)];
+        let e = exp(F::splat(scale).mul(F::load(piece).sub(most)));
+        // What the clamp of exp left of nothing is taken out again.
+        let e = masked(e, mask);
+        e.store(piece);
+        sums = sums.add(e);
+    }
+    sums.store(&mut lanes);
+    let factor = F::splat(1.0 / fold::<F, f32>(lanes, |a, b| a + b));
     for piece in pieces.iter_mut() {
-        for i in 0..COLUMNS {
-            piece[i] = exp(scale * (piece[i] - most));
-            sums[i] += piece[i];
-        }
-    }
-    // What the clamp of exp left of nothing is taken out again.
-    let last = width % COLUMNS;
-    if last > 0
-        && let Some(piece) = pieces.last_mut()
-    {
-        for i in last..COLUMNS {
-            sums[i] -= piece[i];
-            piece[i] = 0.0;
-        }
-    }
-    let factor = 1.0 / total(&sums);
-    for piece in pieces.iter_mut() {
-        piece.iter_mut().for_each(|v| *v *= factor);
+        F::load(piece).mul(factor).store(piece);
     }
 }
 
-type Quantize = unsafe fn(Row<'_>, Option<&Normed<'_>>, Scale, (i32, i32), Packed<'_>) -> i32;
-
-/// Every loop of this module as one set of instructions has it.
-#[derive(Clone, Copy)]
-pub(crate) struct Loops {
-    pub(super) moments: unsafe fn(Row<'_>, f32) -> (f32, f32),
-    pub(super) norm: unsafe fn(Row<'_>, &Normed<'_>, &mut [f32], usize),
-    pub(super) extent: unsafe fn(Row<'_>, Option<&Normed<'_>>) -> (f32, f32),
-    pub(super) quantize: Quantize,
-    pub(super) finish:
-        unsafe fn(&[i32; COLUMNS], Scale, Columns<'_>, Activation, Option<&Lanes>, &mut Lanes),
-    pub(super) finish_floats: unsafe fn(&Lanes, &Lanes, Activation, Option<&Lanes>, &mut Lanes),
-    pub(super) softmax: unsafe fn(&mut [f32], usize, f32),
-}
-
-/// Compiles the loops with the named instructions: `compiled!(avx2, "avx2,fma")` makes a module `avx2`.
-macro_rules! compiled {
-    ($name:ident $(, $features:literal)?) => {
-        mod $name {
-            use crate::encoder::kernels::COLUMNS;
-            use crate::encoder::kernels::rows::{self, Activation, Columns, Lanes, Loops, Normed, Packed, Row, Scale};
-
-            $(#[target_feature(enable = $features)])?
-            fn moments(row: Row<'_>, epsilon: f32) -> (f32, f32) {
-                rows::moments(row, epsilon)
-            }
-            $(#[target_feature(enable = $features)])?
-            fn norm(row: Row<'_>, norm: &Normed<'_>, out: &mut [f32], step: usize) {
-                rows::norm(row, norm, out, step);
-            }
-            $(#[target_feature(enable = $features)])?
-            fn extent(row: Row<'_>, norm: Option<&Normed<'_>>) -> (f32, f32) {
-                rows::extent(row, norm)
-            }
-            $(#[target_feature(enable = $features)])?
-            fn quantize(row: Row<'_>, norm: Option<&Normed<'_>>, scale: Scale, bounds: (i32, i32), to: Packed<'_>) -> i32 {
-                rows::quantize(row, norm, scale, bounds, to)
-            }
-            $(#[target_feature(enable = $features)])?
-            fn finish(sums: &[i32; COLUMNS], row: Scale, columns: Columns<'_>, activation: Activation, residual: Option<&Lanes>, out: &mut Lanes) {
-                rows::finish(sums, row, columns, activation, residual, out);
-            }
-            $(#[target_feature(enable = $features)])?
-            fn finish_floats(sums: &Lanes, bias: &Lanes, activation: Activation, residual: Option<&Lanes>, out: &mut Lanes) {
-                rows::finish_floats(sums, bias, activation, residual, out);
-            }
-            $(#[target_feature(enable = $features)])?
-            fn softmax(row: &mut [f32], width: usize, scale: f32) {
-                rows::softmax(row, width, scale);
-            }
-
-            pub(in crate::encoder::kernels) const LOOPS: Loops = Loops {
-                moments,
-                norm,
-                extent,
-                quantize,
-                finish,
-                finish_floats,
-                softmax,
-            };
+/// The list of loops, for the macros below: `loops!(make …)` hands it to `make!` behind `[…]`.
+macro_rules! loops {
+    ($make:ident $($with:tt)*) => {
+        $make! { [$($with)*]
+            fn moments(rows: Rows<'_>, epsilon: f32, out: &mut [Moments]);
+            fn norm(rows: Rows<'_>, norm: &Normed<'_>, out: &mut [f32], step: usize);
+            fn floats(rows: Rows<'_>, norm: Option<&Normed<'_>>, out: &mut [f32]);
+            fn extents(rows: Rows<'_>, norm: Option<&Normed<'_>>, out: &mut [(f32, f32)]);
+            fn quantize(rows: Rows<'_>, norm: Option<&Normed<'_>>, scales: &mut [Scale], bounds: (i32, i32), to: Packed<'_>);
+            fn finish(sums: &[WholeLanes], rows: &[Scale], columns: Columns<'_>, activation: Activation, residual: Option<&[Lanes]>, out: &mut [Lanes]);
+            fn finish_floats(sums: &[Lanes], bias: &Lanes, activation: Activation, residual: Option<&[Lanes]>, out: &mut [Lanes]);
+            fn softmax(row: &mut [f32], width: usize, scale: f32);
         }
     };
 }
-pub(super) use compiled;
 
-impl Loops {
-    // SAFETY of all: a set of loops is handed out for a processor that has its instructions.
+macro_rules! declare {
+    ([] $(fn $name:ident($($argument:ident: $of:ty),*);)*) => {
+        /// Every loop of this module as one set of instructions has it.
+        #[derive(Clone, Copy)]
+        pub(crate) struct Loops {
+            $(pub(super) $name: unsafe fn($($of),*),)*
+        }
 
-    pub(crate) fn moments(&self, row: Row<'_>, epsilon: f32) -> (f32, f32) {
-        // SAFETY: see above.
-        unsafe { (self.moments)(row, epsilon) }
-    }
-
-    pub(crate) fn norm(&self, row: Row<'_>, norm: &Normed<'_>, out: &mut [f32], step: usize) {
-        // SAFETY: see above.
-        unsafe { (self.norm)(row, norm, out, step) }
-    }
-
-    pub(crate) fn extent(&self, row: Row<'_>, norm: Option<&Normed<'_>>) -> (f32, f32) {
-        // SAFETY: see above.
-        unsafe { (self.extent)(row, norm) }
-    }
-
-    pub(crate) fn quantize(
-        &self,
-        row: Row<'_>,
-        norm: Option<&Normed<'_>>,
-        scale: Scale,
-        bounds: (i32, i32),
-        to: Packed<'_>,
-    ) -> i32 {
-        // SAFETY: see above.
-        unsafe { (self.quantize)(row, norm, scale, bounds, to) }
-    }
-
-    pub(crate) fn finish(
-        &self,
-        sums: &[i32; COLUMNS],
-        row: Scale,
-        columns: Columns<'_>,
-        activation: Activation,
-        residual: Option<&Lanes>,
-        out: &mut Lanes,
-    ) {
-        // SAFETY: see above.
-        unsafe { (self.finish)(sums, row, columns, activation, residual, out) }
-    }
-
-    pub(crate) fn finish_floats(
-        &self,
-        sums: &Lanes,
-        bias: &Lanes,
-        activation: Activation,
-        residual: Option<&Lanes>,
-        out: &mut Lanes,
-    ) {
-        // SAFETY: see above.
-        unsafe { (self.finish_floats)(sums, bias, activation, residual, out) }
-    }
-
-    pub(crate) fn softmax(&self, row: &mut [f32], width: usize, scale: f32) {
-        // SAFETY: see above.
-        unsafe { (self.softmax)(row, width, scale) }
-    }
+        impl Loops {
+            $(pub(crate) fn $name(&self, $($argument: $of),*) {
+                // SAFETY: a set of loops is handed out for a processor that has its instructions.
+                unsafe { (self.$name)($($argument),*) }
+            })*
+        }
+    };
 }
+
+loops!(declare);
+
+macro_rules! compile {
+    ([$module:ident $lanes:ty, $attribute:meta] $(fn $name:ident($($argument:ident: $of:ty),*);)*) => {
+        mod $module {
+            use crate::encoder::kernels::lanes::WholeLanes;
+            use crate::encoder::kernels::rows::{self, *};
+
+            $(#[$attribute]
+            fn $name($($argument: $of),*) {
+                rows::$name::<$lanes>($($argument),*);
+            })*
+
+            pub(in crate::encoder::kernels) const LOOPS: Loops = Loops { $($name),* };
+        }
+    };
+}
+pub(super) use {compile, loops};

@@ -1,6 +1,6 @@
 //! Every set against plain loops over wide numbers, at ragged sizes and extreme values.
 
-use super::rows::{Activation, Columns, Grid, Normed, Packed, Row, Scale, scale_of};
+use super::rows::{Activation, Columns, Grid, MOST, Moments, Normed, Packed, Rows, Scale, scale_of};
 use super::*;
 
 fn noise(seed: u64) -> impl FnMut() -> f32 {
@@ -75,13 +75,15 @@ fn tiles_equal_plain_sums_whatever_is_multiplied() {
                 })
                 .collect();
             let mut sums = [[7; COLUMNS]; MOST_ROWS];
-            set.tile(
-                count,
+            let weights_packed = pack(&weights, COLUMNS, inputs);
+            let of = Operands {
+                rows: count,
                 groups,
-                &packed(&set, &rows, groups),
-                &pack(&weights, COLUMNS, inputs),
-                &mut sums,
-            );
+                activations: &packed(&set, &rows, groups),
+                weights: &weights_packed,
+                ahead: &weights_packed,
+            };
+            set.tile(of, &mut sums);
             for (r, row) in rows.iter().enumerate() {
                 for c in 0..COLUMNS {
                     let column = &weights[c * inputs..][..inputs];
@@ -148,8 +150,18 @@ fn tiles_of_floats_equal_wide_sums() {
 
 /// A row in blocks, with rubbish where no column is.
 fn laid_out(values: &[f32]) -> Vec<f32> {
-    let mut all = values.to_vec();
-    all.resize(values.len().next_multiple_of(COLUMNS), f32::NAN);
+    rows_laid_out(&[values.to_vec()])
+}
+
+/// Rows in blocks, with rubbish where no column is.
+fn rows_laid_out(rows: &[Vec<f32>]) -> Vec<f32> {
+    let width = rows[0].len();
+    let mut all = vec![f32::NAN; rows.len() * width.next_multiple_of(COLUMNS)];
+    for (r, row) in rows.iter().enumerate() {
+        for (i, v) in row.iter().enumerate() {
+            all[(i / COLUMNS * rows.len() + r) * COLUMNS + i % COLUMNS] = *v;
+        }
+    }
     all
 }
 
@@ -158,62 +170,84 @@ fn rows_are_normed_and_rounded_alike_by_every_set_and_as_onnx_says() {
     for (case, width) in [1_usize, 3, 16, 50, 256, 768].into_iter().enumerate() {
         let mut next = noise(case as u64 + 9);
         let scale = [1.0, 1e-20, 1e20, 0.0, 3.0, 0.01][case];
-        let values: Vec<f32> = (0..width).map(|_| scale * (next() + 0.3)).collect();
+        let count = [1, 3, MOST, 12, 5, 2][case];
+        let given: Vec<Vec<f32>> = (0..count)
+            .map(|_| (0..width).map(|_| scale * (next() + 0.3)).collect())
+            .collect();
         let (gain, bias): (Vec<f32>, Vec<f32>) = (0..width).map(|_| (next(), next())).unzip();
         let (gain, bias) = (laid_out(&gain), laid_out(&bias));
-        let row_values = laid_out(&values);
-        let row = Row {
-            values: &row_values,
-            step: COLUMNS,
+        let values = rows_laid_out(&given);
+        let rows = Rows {
+            values: &values,
+            step: count * COLUMNS,
             width,
+            count,
         };
         let plain = *portable::SET.loops();
         for set in Kernels::all() {
             let loops = set.loops();
-            let (mean, factor) = loops.moments(row, 1e-5);
-            assert_eq!((mean, factor), plain.moments(row, 1e-5), "{set:?}");
-            let exact = values.iter().map(|v| f64::from(*v)).sum::<f64>() / width as f64;
-            assert!((f64::from(mean) - exact).abs() <= 1e-5 * f64::from(scale.abs()));
+            let [mut moments, mut same] = [[Moments::default(); MOST]; 2];
+            loops.moments(rows, 1e-5, &mut moments);
+            plain.moments(rows, 1e-5, &mut same);
+            assert_eq!(moments, same, "{set:?}");
+            for (row, moments) in given.iter().zip(&moments) {
+                let exact = row.iter().map(|v| f64::from(*v)).sum::<f64>() / width as f64;
+                assert!((f64::from(moments.mean) - exact).abs() <= 1e-5 * f64::from(scale.abs()));
+            }
             let norm = Normed {
-                mean,
-                factor,
+                moments: &moments,
                 gain: &gain,
                 bias: &bias,
             };
             for norm in [None, Some(&norm)] {
-                let extent = loops.extent(row, norm);
-                assert_eq!(extent, plain.extent(row, norm), "{set:?}");
-                let scale = scale_of(extent);
+                let (mut extents, mut same) = ([(0.0, 0.0); MOST], [(0.0, 0.0); MOST]);
+                loops.extents(rows, norm, &mut extents);
+                plain.extents(rows, norm, &mut same);
+                assert_eq!(extents, same, "{set:?}");
+                let mut scales = extents.map(scale_of);
+                let of_row = |r: usize, i: usize| {
+                    let v = given[r][i];
+                    norm.map_or(v, |n| {
+                        let Moments { mean, factor } = n.moments[r];
+                        (v - mean) * factor * n.gain[i] + n.bias[i]
+                    })
+                };
+                let mut floats = vec![0.0; count * width];
+                loops.floats(rows, norm, &mut floats);
                 let groups = width.div_ceil(GROUP);
-                let mut bytes = vec![0; set.block_bytes(set.rows, groups)];
-                let last = set.rows - 1;
+                // Behind a row of others.
+                let block = count + 1;
+                let mut bytes = vec![0; set.block_bytes(block, groups)];
                 let to = Packed {
                     bytes: &mut bytes,
-                    row: last,
-                    rows: set.rows,
+                    first: 1,
+                    rows: block,
                     wide: set.wide,
                     pairs: set.pairs,
                     offset: set.offset,
                 };
-                let sum = loops.quantize(row, norm, scale, (0, 255), to);
-                let mut added = 0;
-                for (i, v) in values.iter().enumerate() {
-                    let x = norm.map_or(*v, |n| (v - n.mean) * n.factor * n.gain[i] + n.bias[i]);
-                    let at = place(&set, set.rows, last, i);
-                    let q = match set.wide {
-                        true => i32::from(i16::from_ne_bytes([bytes[at], bytes[at + 1]])),
-                        false if set.offset == 128 => i32::from(bytes[at] as i8),
-                        false => i32::from(bytes[at]),
-                    } + set.offset;
-                    assert!((0..=255).contains(&q));
-                    added += q - scale.zero;
-                    let back = scale.scale * (q - scale.zero) as f32;
-                    assert!(
-                        (back - x).abs() <= 0.51 * scale.scale,
-                        "{set:?}: {x} became {back}"
-                    );
+                loops.quantize(rows, norm, &mut scales, (0, 255), to);
+                for (r, scale) in scales.iter().enumerate().take(count) {
+                    let mut added = 0;
+                    for i in 0..width {
+                        let x = of_row(r, i);
+                        assert!(floats[r * width + i] == x, "{set:?}");
+                        let at = place(&set, block, r + 1, i);
+                        let q = match set.wide {
+                            true => i32::from(i16::from_ne_bytes([bytes[at], bytes[at + 1]])),
+                            false if set.offset == 128 => i32::from(bytes[at] as i8),
+                            false => i32::from(bytes[at]),
+                        } + set.offset;
+                        assert!((0..=255).contains(&q));
+                        added += q - scale.zero;
+                        let back = scale.scale * (q - scale.zero) as f32;
+                        assert!(
+                            (back - x).abs() <= 0.51 * scale.scale,
+                            "{set:?}: {x} became {back}"
+                        );
+                    }
+                    assert_eq!(scale.sum, added, "{set:?}");
                 }
-                assert_eq!(sum, added, "{set:?}");
             }
         }
     }
@@ -252,16 +286,16 @@ fn products_are_finished_alike_by_every_set_and_as_the_formulas_say() {
     ] {
         for set in Kernels::all() {
             let (mut out, mut plain) = ([0.0; COLUMNS], [0.0; COLUMNS]);
-            set.loops()
-                .finish(&sums, row, columns, activation, Some(&residual), &mut out);
-            portable::SET.loops().finish(
-                &sums,
-                row,
-                columns,
-                activation,
-                Some(&residual),
-                &mut plain,
-            );
+            for (set, out) in [(set, &mut out), (portable::SET, &mut plain)] {
+                set.loops().finish(
+                    &[sums],
+                    &[row],
+                    columns,
+                    activation,
+                    Some(&[residual]),
+                    std::slice::from_mut(out),
+                );
+            }
             assert_eq!(out, plain, "{set:?}");
             for i in 0..COLUMNS {
                 let x = f64::from(sums[i] - 117 * sum[i] + 1234 * zeros[i])
@@ -328,31 +362,28 @@ fn a_fixed_grid_clamps() {
         unreachable!()
     };
     let values = laid_out(&[0.24, 0.76, 1000.0, -1000.0]);
-    let row = Row {
+    let rows = Rows {
         values: &values,
         step: COLUMNS,
         width: 4,
+        count: 1,
     };
     let set = portable::SET;
     let mut bytes = vec![0; set.block_bytes(set.rows, 1)];
     let to = Packed {
         bytes: &mut bytes,
-        row: 0,
+        first: 0,
         rows: set.rows,
         wide: false,
         pairs: false,
         offset: 0,
     };
-    set.loops().quantize(
-        row,
-        None,
-        Scale {
-            scale,
-            zero,
-            sum: 0,
-        },
-        (low, high),
-        to,
-    );
+    let scale = Scale {
+        scale,
+        zero,
+        sum: 0,
+    };
+    set.loops()
+        .quantize(rows, None, &mut [scale], (low, high), to);
     assert_eq!(bytes[..4], [10, 12, 255, 0]);
 }

@@ -3,11 +3,11 @@
 use std::arch::is_x86_feature_detected;
 use std::arch::x86_64::*;
 
-use super::rows::compiled;
-use super::{COLUMNS, FloatTile, GROUP, Kernels, Tile};
+use super::rows::{compile, loops};
+use super::{COLUMNS, FloatTile, GROUP, Kernels, Operands, Tile};
 
-compiled!(avx2, "avx2");
-compiled!(avx512, "avx512f,avx512vl,avx512bw,avx512dq");
+loops!(compile avx2 crate::encoder::kernels::lanes::x86_64::Floats256, target_feature(enable = "avx2"));
+loops!(compile avx512 crate::encoder::kernels::lanes::x86_64::Floats512, target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq"));
 
 /// Bytes of a group of weights.
 const STEP: usize = COLUMNS * GROUP;
@@ -66,9 +66,9 @@ pub(super) fn sets() -> Vec<Kernels> {
 macro_rules! by_rows {
     ($name:ident, $of:ident, $features:literal, $($rows:literal)*) => {
         #[target_feature(enable = $features)]
-        fn $name(rows: usize, groups: usize, activations: &[u8], weights: &[i8], sums: &mut Tile) {
-            match rows {
-                $($rows => $of::<$rows>(groups, activations, weights, sums),)*
+        fn $name(of: Operands<'_>, sums: &mut Tile) {
+            match of.rows {
+                $($rows => $of::<$rows>(of, sums),)*
                 _ => unreachable!("checked by the caller"),
             }
         }
@@ -79,18 +79,24 @@ by_rows!(tile_avx512_vnni, avx512_vnni, "avx512f,avx512vnni", 1 2 3 4 5 6 7 8 9 
 by_rows!(tile_avx_vnni, avx_vnni, "avx2,avxvnni", 1 2 3 4 5 6);
 by_rows!(tile_avx2, avx2_pairs, "avx2", 1 2 3 4 5 6);
 
+/// Brings the `line`th 64 bytes nearer, if there are so many.
+#[inline(always)]
+fn fetch(ahead: &[i8], line: usize) {
+    if line * STEP < ahead.len() {
+        let at = ahead.as_ptr().wrapping_add(line * STEP);
+        // SAFETY: every x86-64 has the instruction, and it never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at) };
+    }
+}
+
 /// One register a row.
 #[inline]
 #[target_feature(enable = "avx512f,avx512vnni")]
-fn avx512_vnni<const ROWS: usize>(
-    groups: usize,
-    activations: &[u8],
-    weights: &[i8],
-    sums: &mut Tile,
-) {
+fn avx512_vnni<const ROWS: usize>(of: Operands<'_>, sums: &mut Tile) {
     let mut acc = [_mm512_setzero_si512(); ROWS];
-    let (a, w) = (activations.as_ptr(), weights.as_ptr());
-    for g in 0..groups {
+    let (a, w) = (of.activations.as_ptr(), of.weights.as_ptr());
+    for g in 0..of.groups {
+        fetch(of.ahead, g);
         // SAFETY: the caller checked that `groups` groups are there.
         unsafe {
             let w = _mm512_loadu_si512(w.add(g * STEP).cast());
@@ -110,10 +116,11 @@ fn avx512_vnni<const ROWS: usize>(
 /// Two registers a row.
 #[inline]
 #[target_feature(enable = "avx2,avxvnni")]
-fn avx_vnni<const ROWS: usize>(groups: usize, activations: &[u8], weights: &[i8], sums: &mut Tile) {
+fn avx_vnni<const ROWS: usize>(of: Operands<'_>, sums: &mut Tile) {
     let mut acc = [[_mm256_setzero_si256(); 2]; ROWS];
-    let (a, w) = (activations.as_ptr(), weights.as_ptr());
-    for g in 0..groups {
+    let (a, w) = (of.activations.as_ptr(), of.weights.as_ptr());
+    for g in 0..of.groups {
+        fetch(of.ahead, g);
         // SAFETY: the caller checked that `groups` groups are there.
         unsafe {
             let w = w.add(g * STEP).cast::<__m256i>();
@@ -143,37 +150,32 @@ const STRETCH: usize = 192;
 /// exact; the multiplier of bytes would saturate.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn avx2_pairs<const ROWS: usize>(
-    groups: usize,
-    activations: &[u8],
-    weights: &[i8],
-    sums: &mut Tile,
-) {
+fn avx2_pairs<const ROWS: usize>(of: Operands<'_>, sums: &mut Tile) {
     *sums = Default::default();
     let mut from = 0;
-    while from < groups {
-        let count = STRETCH.min(groups - from);
-        let a = &activations[from * ROWS * GROUP * 2..][..count * ROWS * GROUP * 2];
-        let w = &weights[from * STEP..][..count * STEP];
-        half_avx2::<ROWS>(count, a, w, 0, sums);
-        half_avx2::<ROWS>(count, a, w, 1, sums);
+    while from < of.groups {
+        let count = STRETCH.min(of.groups - from);
+        let part = Operands {
+            groups: count,
+            activations: &of.activations[from * ROWS * GROUP * 2..][..count * ROWS * GROUP * 2],
+            weights: &of.weights[from * STEP..][..count * STEP],
+            ahead: of.ahead.get(from * STEP..).unwrap_or_default(),
+            ..of
+        };
+        half_avx2::<ROWS>(part, 0, sums);
+        half_avx2::<ROWS>(Operands { ahead: &[], ..part }, 1, sums);
         from += count;
     }
 }
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn half_avx2<const ROWS: usize>(
-    groups: usize,
-    activations: &[u8],
-    weights: &[i8],
-    half: usize,
-    sums: &mut Tile,
-) {
+fn half_avx2<const ROWS: usize>(of: Operands<'_>, half: usize, sums: &mut Tile) {
     // Each register holds four columns, two sums each.
     let mut acc = [[_mm256_setzero_si256(); 2]; ROWS];
-    let (a, w) = (activations.as_ptr(), weights.as_ptr());
-    for g in 0..groups {
+    let (a, w) = (of.activations.as_ptr(), of.weights.as_ptr());
+    for g in 0..of.groups {
+        fetch(of.ahead, g);
         // SAFETY: the slices hold `groups` groups: the caller cut them so.
         unsafe {
             let w = w.add(g * STEP + half * STEP / 2).cast::<__m128i>();

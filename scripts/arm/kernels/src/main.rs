@@ -8,7 +8,7 @@ mod encoder;
 
 use std::hint::black_box;
 
-use encoder::kernels::{COLUMNS, FloatTile, GROUP, Kernels, Tile};
+use encoder::kernels::{COLUMNS, FloatTile, GROUP, Kernels, Operands, Tile};
 
 /// Bytes like noise, the extremes included.
 fn noise(length: usize) -> Vec<u8> {
@@ -23,12 +23,22 @@ fn operands(set: &Kernels, groups: usize) -> (Vec<u8>, Vec<i8>) {
     (noise(set.block_bytes(set.rows, groups)), weights)
 }
 
+fn tile_of<'a>(set: &Kernels, groups: usize, activations: &'a [u8], weights: &'a [i8]) -> Operands<'a> {
+    Operands {
+        rows: set.rows,
+        groups,
+        activations,
+        weights,
+        ahead: &[],
+    }
+}
+
 /// Sums of a tile of noise, without what a set takes off its activations.
 fn ran(set: &Kernels, groups: usize) -> bool {
     assert!(!set.wide, "no set of this processor is wide");
     let (activations, weights) = operands(set, groups);
     let mut sums = Tile::default();
-    set.tile(set.rows, groups, &activations, &weights, &mut sums);
+    set.tile(tile_of(set, groups, &activations, &weights), &mut sums);
     sums.iter()
         .take(set.rows)
         .all(|row| row.iter().any(|sum| *sum != 0))
@@ -46,13 +56,8 @@ fn tile(set: &Kernels, groups: usize, times: usize) {
     let (activations, weights) = operands(set, groups);
     let mut sums = Tile::default();
     for _ in 0..times {
-        set.tile(
-            set.rows,
-            groups,
-            black_box(&activations),
-            black_box(&weights),
-            &mut sums,
-        );
+        let of = tile_of(set, groups, black_box(&activations), black_box(&weights));
+        set.tile(of, &mut sums);
         black_box(&sums);
     }
 }
