@@ -134,7 +134,7 @@ pub(crate) enum Step {
         activation: Activation,
         residual: Option<Value>,
     },
-    /// softmax(scale · Q Kᵀ) V for each head (Vaswani et al. 2017, equation 1).
+    /// softmax(scale · Q Kᵀ) V for each head (Vaswani et al. 2017, equation 1), in 8 bits where `rounded`.
     Attention {
         query: Part,
         key: Part,
@@ -142,6 +142,7 @@ pub(crate) enum Step {
         heads: u32,
         head_width: u32,
         scale: f32,
+        rounded: bool,
     },
     /// One row of each picture.
     Pick { rows: Value, row: u32 },
@@ -198,7 +199,10 @@ impl Step {
                 }
                 words
             }
-            Self::Attention { heads, .. } => format!("attention, {heads} heads"),
+            Self::Attention { heads, rounded, .. } => {
+                let form = if *rounded { "int8" } else { "float" };
+                format!("{form} attention, {heads} heads")
+            }
             Self::Pick { row, .. } => format!("row {row}"),
             Self::Mean { .. } => "mean".into(),
         }
@@ -411,6 +415,7 @@ impl Check<'_> {
                 heads,
                 head_width,
                 scale,
+                ..
             } => {
                 let (heads, head_width) = (*heads as usize, *head_width as usize);
                 if heads == 0

@@ -1,10 +1,11 @@
 //! Runs a fused graph: one step after the other, each shared among the threads of a pool.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::attend::{self, Scratch};
 use super::graph::{Form, Graph, Matrix, Norm, Part, Place, Rounding, Shape, Step, Value};
+use super::view::{View, lanes};
 use crate::encoder::kernels::rows::{
     Activation, Columns, Grid, Lanes, MOST, Moments, Normed, Packed, Rows, Scale, scale_of,
 };
@@ -108,9 +109,14 @@ impl Program {
                         Form::Int8 { .. } => all.0 += count,
                     }
                 }
-                Step::Attention { key, .. } => {
+                Step::Attention { key, rounded, .. } => {
                     let rows = self.shapes[key.value as usize].rows;
-                    all.1 += 2 * (shape.rows * rows * shape.width) as u64;
+                    let count = 2 * (shape.rows * rows * shape.width) as u64;
+                    if *rounded {
+                        all.0 += count;
+                    } else {
+                        all.1 += count;
+                    }
                 }
                 _ => {}
             }
@@ -159,42 +165,6 @@ struct Block {
     scales: [Scale; MOST],
 }
 
-/// What one thread needs of its own for attention.
-#[derive(Default)]
-struct Scratch {
-    queries: Vec<f32>,
-    keys: Vec<f32>,
-    /// Products of a block of queries with all keys, in whole blocks.
-    scores: Vec<f32>,
-    /// What becomes of them by softmax, side by side.
-    shares: Vec<f32>,
-    tile: FloatTile,
-}
-
-impl Scratch {
-    /// With room for every attention: a thread may have its first one in any frame.
-    fn of(program: &Program, set: &Kernels) -> Self {
-        let mut scratch = Self::default();
-        for step in &program.graph.steps {
-            if let Step::Attention {
-                key, head_width, ..
-            } = step
-            {
-                let (width, count) = (
-                    *head_width as usize,
-                    program.shapes[key.value as usize].rows,
-                );
-                let padded = count.next_multiple_of(COLUMNS);
-                scratch.queries.reserve(set.rows * width);
-                scratch.keys.reserve(padded * width);
-                scratch.scores.reserve(set.rows * padded);
-                scratch.shares.reserve(set.rows * count);
-            }
-        }
-        scratch
-    }
-}
-
 /// A program with its working memory.
 pub(crate) struct Machine {
     program: Arc<Program>,
@@ -214,7 +184,7 @@ impl Machine {
     /// Memory for one picture at a time, on `threads` threads.
     pub(crate) fn new(program: Arc<Program>, kernels: Kernels, threads: usize) -> Self {
         let pool = Pool::new(threads);
-        let scratch = |_| Scratch::of(&program, &kernels);
+        let scratch = |_| Scratch::of(&program.graph, &program.shapes, &kernels);
         let scratches = (0..pool.threads()).map(scratch).collect();
         let slots = program.slot_values.iter().map(|n| vec![0.0; *n]).collect();
         Self {
@@ -348,11 +318,13 @@ impl Machine {
                 value,
                 head_width,
                 scale,
+                rounded,
                 ..
             } => {
                 let heads = Heads {
                     width: *head_width as usize,
                     scale: *scale,
+                    rounded: *rounded,
                 };
                 self.attend(program, [*query, *key, *value], heads, count, out);
             }
@@ -563,7 +535,8 @@ impl Machine {
                 let weights = program.floats(weights);
                 let width = inputs * COLUMNS;
                 self.pool
-                    .chunks(&mut self.scratches, out, size, |scratch, c, out| {
+                    .chunks(&mut self.scratches, out, size, |_, c, out| {
+                        let mut tile = FloatTile::default();
                         let weights = &weights[c * width..][..width];
                         let bias: &Lanes = bias[c * COLUMNS..].first_chunk().expect("checked");
                         for (b, block) in blocks.iter().enumerate() {
@@ -571,13 +544,13 @@ impl Machine {
                                 inputs,
                                 &block.floats[..set.rows * inputs],
                                 weights,
-                                &mut scratch.tile,
+                                &mut tile,
                             );
                             let first = b * set.rows;
                             let (out, _) = out[first * COLUMNS..].as_chunks_mut::<COLUMNS>();
                             let wanted = set.rows.min(out.len());
                             loops.finish_floats(
-                                &scratch.tile,
+                                &tile,
                                 bias,
                                 activation,
                                 added(c, first),
@@ -615,12 +588,20 @@ impl Machine {
         self.pool
             .chunks(&mut self.scratches, out, size, |scratch, head, out| {
                 for picture in 0..count {
-                    let [q, k, v] = [queries, keys, values].map(|v| v.of(head, picture));
+                    let parts = [queries, keys, values].map(|v| v.of(head, picture));
                     let first = picture * queries.shape.rows;
-                    attend_one(&set, heads.scale, scratch, [q, k, v], |row, block, sums| {
+                    let mut put = |row: usize, block: usize, sums: &[Lanes]| {
                         let at = block * rows * COLUMNS + (first + row) * COLUMNS;
-                        out[at..at + COLUMNS].copy_from_slice(sums);
-                    });
+                        let sums = sums.as_flattened();
+                        out[at..at + sums.len()].copy_from_slice(sums);
+                    };
+                    if heads.rounded {
+                        attend::in_bytes(&set, heads.scale, scratch, parts, put);
+                    } else {
+                        let put_one =
+                            |row, block, sums: &Lanes| put(row, block, std::slice::from_ref(sums));
+                        attend::in_floats(&set, heads.scale, scratch, parts, put_one);
+                    }
                 }
             });
     }
@@ -630,146 +611,7 @@ impl Machine {
 struct Heads {
     width: usize,
     scale: f32,
-}
-
-/// A value of several pictures: their rows lie side by side in each block.
-#[derive(Clone, Copy)]
-struct View<'a> {
-    values: &'a [f32],
-    shape: Shape,
-    count: usize,
-}
-
-impl<'a> View<'a> {
-    /// Floats from one block to the next.
-    fn step(&self) -> usize {
-        self.shape.rows * self.count * COLUMNS
-    }
-
-    /// Some rows, counted through all pictures.
-    fn rows(&self, rows: Range<usize>) -> Rows<'a> {
-        Rows {
-            values: &self.values[rows.start * COLUMNS..],
-            step: self.step(),
-            width: self.shape.width,
-            count: rows.len(),
-        }
-    }
-
-    /// All rows, as many at once as loops take.
-    fn blocks(&self) -> impl Iterator<Item = Range<usize>> + use<> {
-        let total = self.shape.rows * self.count;
-        (0..total)
-            .step_by(MOST)
-            .map(move |first| first..total.min(first + MOST))
-    }
-
-    /// One head of one picture.
-    fn of(&self, head: usize, picture: usize) -> Head<'a> {
-        let first = head * self.shape.blocks() * self.step();
-        Head {
-            values: &self.values[first + picture * self.shape.rows * COLUMNS..],
-            step: self.step(),
-            shape: self.shape,
-        }
-    }
-
-    /// Makes the single row that each picture has in `out`, from each block.
-    fn gather(&self, out: &mut [f32], make: impl Fn(&[f32], &mut [f32])) {
-        let rows = self.shape.rows * COLUMNS;
-        let pictures = self.values.chunks_exact(rows);
-        for (from, to) in pictures.zip(out.chunks_exact_mut(COLUMNS)) {
-            make(from, to);
-        }
-    }
-}
-
-/// Rows of one head of one picture.
-#[derive(Clone, Copy)]
-struct Head<'a> {
-    values: &'a [f32],
-    step: usize,
-    shape: Shape,
-}
-
-impl<'a> Head<'a> {
-    /// Its rows in a block of columns.
-    fn block(&self, block: usize) -> &'a [f32] {
-        &self.values[block * self.step..][..self.shape.rows * COLUMNS]
-    }
-}
-
-fn lanes(values: &[f32]) -> &[Lanes] {
-    values.as_chunks().0
-}
-
-/// softmax(scale · Q Kᵀ) V of one head; `put` takes row, block of columns, and its values.
-fn attend_one(
-    set: &Kernels,
-    scale: f32,
-    scratch: &mut Scratch,
-    [queries, keys, values]: [Head<'_>; 3],
-    mut put: impl FnMut(usize, usize, &Lanes),
-) {
-    let Scratch {
-        queries: packed,
-        keys: turned,
-        scores,
-        shares,
-        tile,
-    } = scratch;
-    let (width, count) = (keys.shape.width, keys.shape.rows);
-    let padded = count.next_multiple_of(COLUMNS);
-    // Keys turned, so that 16 of them are the columns of a product.
-    turned.resize(padded * width, 0.0);
-    for (b, turned) in turned.chunks_exact_mut(width * COLUMNS).enumerate() {
-        let first = b * COLUMNS;
-        for d in 0..width {
-            let column = keys.block(d / COLUMNS);
-            let to = &mut turned[d * COLUMNS..][..COLUMNS];
-            for (i, to) in to.iter_mut().enumerate() {
-                let key = first + i;
-                *to = if key < count {
-                    column[key * COLUMNS + d % COLUMNS]
-                } else {
-                    0.0
-                };
-            }
-        }
-    }
-    packed.resize(set.rows * width, 0.0);
-    scores.resize(set.rows * padded, 0.0);
-    shares.resize(set.rows * count, 0.0);
-    let mut first = 0;
-    while first < queries.shape.rows {
-        let rows = set.rows.min(queries.shape.rows - first);
-        for b in 0..width / COLUMNS {
-            let block = queries.block(b)[first * COLUMNS..].chunks_exact(COLUMNS);
-            for (r, row) in block.take(rows).enumerate() {
-                packed[r * width + b * COLUMNS..][..COLUMNS].copy_from_slice(row);
-            }
-        }
-        for (b, turned) in turned.chunks_exact(width * COLUMNS).enumerate() {
-            set.float_tile(width, packed, turned, tile);
-            for (r, sums) in tile.iter().enumerate().take(rows) {
-                scores[r * padded + b * COLUMNS..][..COLUMNS].copy_from_slice(sums);
-            }
-        }
-        let lines = scores
-            .chunks_exact_mut(padded)
-            .zip(shares.chunks_exact_mut(count));
-        for (line, shares) in lines.take(rows) {
-            set.loops().softmax(line, count, scale);
-            shares.copy_from_slice(&line[..count]);
-        }
-        for b in 0..width / COLUMNS {
-            set.float_tile(count, shares, values.block(b), tile);
-            for (r, sums) in tile.iter().enumerate().take(rows) {
-                put(first + r, b, sums);
-            }
-        }
-        first += rows;
-    }
+    rounded: bool,
 }
 
 /// Squares of each picture as rows: channel by channel, line by line.

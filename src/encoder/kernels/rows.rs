@@ -4,7 +4,7 @@
 //! stretch of memory and threads share nothing. Sums run over 16 lanes in an order that no processor
 //! changes.
 
-use super::COLUMNS;
+use super::{COLUMNS, GROUP};
 pub(crate) use super::lanes::Lanes;
 use super::lanes::{Floats, Whole, WholeLanes};
 
@@ -377,7 +377,7 @@ pub(super) fn quantize<F: Floats>(
     norm: Option<&Normed<'_>>,
     scales: &mut [Scale],
     (low, high): (i32, i32),
-    to: Packed<'_>,
+    mut to: Packed<'_>,
 ) {
     let (low, high) = (F::splat(low as f32), F::splat(high as f32));
     let (shift, shift_bits) = (F::splat(SHIFT), F::Whole::splat(SHIFT.to_bits() as i32));
@@ -405,23 +405,32 @@ pub(super) fn quantize<F: Floats>(
             let zero = F::Whole::splat(whole);
             let q = v.add(shift).bits().sub(shift_bits).sub(zero).and(mask);
             F::Whole::load(&sums[r]).add(q).store(&mut sums[r]);
-            let q = q.add(zero).sub(offset);
-            let row = to.first + r;
-            if to.wide {
-                let q = q.shorts().map(i16::to_ne_bytes);
-                let (at, step) = ((4 * b * to.rows + row) * 8, to.rows * 8);
-                put(to.bytes, q.as_flattened().as_chunks::<8>().0, at, step);
-            } else if to.pairs {
-                let (at, step) = ((2 * b * to.rows + row) * 8, to.rows * 8);
-                put(to.bytes, q.bytes().as_chunks::<8>().0, at, step);
-            } else {
-                let (at, step) = ((4 * b * to.rows + row) * 4, to.rows * 4);
-                put(to.bytes, q.bytes().as_chunks::<4>().0, at, step);
-            }
+            to.write(b, r, q.add(zero).sub(offset));
         }
     }
     for (scale, sums) in scales.iter_mut().zip(&sums) {
         scale.sum = fold::<F, i32>(*sums, i32::wrapping_add);
+    }
+}
+
+impl Packed<'_> {
+    /// Writes a piece of row `r` of those that are packed, block `b` of its columns.
+    #[inline(always)]
+    fn write<W: Whole>(&mut self, b: usize, r: usize, q: W) {
+        let (row, rows) = (self.first + r, self.rows);
+        if self.wide {
+            let q = q.shorts().map(i16::to_ne_bytes);
+            let parts = q.as_flattened().as_chunks::<8>().0;
+            put(self.bytes, parts, (4 * b * rows + row) * 8, rows * 8);
+        } else if self.pairs {
+            let parts = q.bytes();
+            let parts = parts.as_chunks::<8>().0;
+            put(self.bytes, parts, (2 * b * rows + row) * 8, rows * 8);
+        } else {
+            let parts = q.bytes();
+            let parts = parts.as_chunks::<4>().0;
+            put(self.bytes, parts, (4 * b * rows + row) * 4, rows * 4);
+        }
     }
 }
 
@@ -517,6 +526,104 @@ pub(super) fn softmax<F: Floats>(row: &mut [f32], width: usize, scale: f32) {
     }
 }
 
+/// Softmax of `scale` times each row, in 16 bits: shares of the greatest, in two blocks of bytes, 255ths and 255ths
+/// of those. Leaves in each scale what makes shares of a whole of the first bytes.
+#[inline(always)]
+pub(super) fn shares<F: Floats>(
+    rows: Rows<'_>,
+    scale: f32,
+    scales: &mut [Scale],
+    mut to: [Packed<'_>; 2],
+) {
+    let (shift, shift_bits) = (F::splat(SHIFT), F::Whole::splat(SHIFT.to_bits() as i32));
+    let offset = F::Whole::splat(to[0].offset);
+    let (steps, half) = (F::splat(255.0), F::splat(0.5));
+    let mut most = [[f32::NEG_INFINITY; COLUMNS]; MOST];
+    for b in 0..rows.blocks() {
+        let (pieces, mask) = rows.block(b);
+        let mask = F::Whole::load(mask);
+        for (most, piece) in most.iter_mut().zip(pieces) {
+            let v = select(mask, F::load(piece), F::splat(f32::NEG_INFINITY));
+            v.max(F::load(most)).store(most);
+        }
+    }
+    let most = most.map(|lanes| fold::<F, f32>(lanes, |a, b| if b > a { b } else { a }));
+    let mut sums = [[0.0; COLUMNS]; MOST];
+    for b in 0..rows.blocks() {
+        let (pieces, mask) = rows.block(b);
+        for (r, piece) in pieces.iter().enumerate().take(MOST) {
+            let above = F::load(piece).sub(F::splat(most[r]));
+            let e = masked(exp(F::splat(scale).mul(above)), mask);
+            gather(&mut sums[r], e);
+            // The whole part, then what it leaves.
+            let e = e.mul(steps);
+            let first = e.sub(half).add(shift);
+            let rest = e.sub(first.sub(shift)).mul(steps).add(shift);
+            to[0].write(b, r, first.bits().sub(shift_bits).sub(offset));
+            to[1].write(b, r, rest.bits().sub(shift_bits).sub(offset));
+        }
+    }
+    for (scale, sums) in scales[..rows.count].iter_mut().zip(&sums) {
+        *scale = Scale {
+            scale: 1.0 / 255.0 / fold::<F, f32>(*sums, |a, b| a + b),
+            zero: 0,
+            sum: 0,
+        };
+    }
+}
+
+/// Adds up rows of one block of columns.
+#[inline(always)]
+pub(super) fn column_sums<F: Floats>(rows: &[Lanes], out: &mut Lanes) {
+    let mut sum = F::zero();
+    for row in rows {
+        sum = sum.add(F::load(row));
+    }
+    sum.store(out);
+}
+
+/// Rounds rows of one block of columns to s8, each column by its greatest, and packs them as weights.
+#[inline(always)]
+pub(super) fn pack_columns<F: Floats>(
+    rows: &[Lanes],
+    to: &mut [u8],
+    scale: &mut Lanes,
+    sums: &mut WholeLanes,
+) {
+    let size = F::Whole::splat(i32::MAX);
+    let mut most = F::zero();
+    for row in rows {
+        most = F::load(row).bits().and(size).as_floats().max(most);
+    }
+    most.mul(F::splat(1.0 / 127.0)).store(scale);
+    let factor = select(
+        F::zero().less(most),
+        F::splat(127.0).div(most),
+        F::zero(),
+    );
+    let (shift, shift_bits) = (F::splat(SHIFT), F::Whole::splat(SHIFT.to_bits() as i32));
+    let (low, high) = (F::splat(-127.0), F::splat(127.0));
+    let byte = F::Whole::splat(0xff);
+    let mut sum = F::Whole::splat(0);
+    let groups = to.as_chunks_mut::<{ GROUP * COLUMNS }>().0;
+    for (to, rows) in groups.iter_mut().zip(rows.chunks(GROUP)) {
+        // The four inputs of a group are the bytes of one whole number, the first the lowest.
+        let mut group = F::Whole::splat(0);
+        for row in rows.iter().rev() {
+            let v = F::load(row).mul(factor).max(low).min(high);
+            let q = v.add(shift).bits().sub(shift_bits);
+            sum = sum.add(q);
+            group = group.up::<8>().or(q.and(byte));
+        }
+        let mut lanes = [0; COLUMNS];
+        group.store(&mut lanes);
+        for (to, q) in to.as_chunks_mut::<GROUP>().0.iter_mut().zip(lanes) {
+            *to = q.to_le_bytes();
+        }
+    }
+    sum.store(sums);
+}
+
 /// The list of loops, for the macros below: `loops!(make …)` hands it to `make!` behind `[…]`.
 macro_rules! loops {
     ($make:ident $($with:tt)*) => {
@@ -529,6 +636,9 @@ macro_rules! loops {
             fn finish(sums: &[WholeLanes], rows: &[Scale], columns: Columns<'_>, activation: Activation, residual: Option<&[Lanes]>, out: &mut [Lanes]);
             fn finish_floats(sums: &[Lanes], bias: &Lanes, activation: Activation, residual: Option<&[Lanes]>, out: &mut [Lanes]);
             fn softmax(row: &mut [f32], width: usize, scale: f32);
+            fn shares(rows: Rows<'_>, scale: f32, scales: &mut [Scale], to: [Packed<'_>; 2]);
+            fn column_sums(rows: &[Lanes], out: &mut Lanes);
+            fn pack_columns(rows: &[Lanes], to: &mut [u8], scale: &mut Lanes, sums: &mut WholeLanes);
         }
     };
 }

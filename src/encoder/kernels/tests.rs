@@ -344,6 +344,97 @@ fn softmax_is_that_of_wide_floats_and_leaves_nothing_behind_its_width() {
     }
 }
 
+/// Bytes of a row, as whole numbers above its zero.
+fn unpacked(set: &Kernels, bytes: &[u8], rows: usize, row: usize, inputs: usize) -> Vec<i32> {
+    let of = |i: usize| {
+        let at = place(set, rows, row, i);
+        set.offset
+            + match set.wide {
+                true => i32::from(i16::from_ne_bytes([bytes[at], bytes[at + 1]])),
+                false if set.offset == 128 => i32::from(bytes[at] as i8),
+                false => i32::from(bytes[at]),
+            }
+    };
+    (0..inputs).map(of).collect()
+}
+
+#[test]
+fn shares_are_softmax_in_16_bits() {
+    for width in [1_usize, 15, 16, 50, 197] {
+        let mut next = noise(width as u64);
+        let given: Vec<Vec<f32>> = (0..3)
+            .map(|r| (0..width).map(|_| 10.0 * r as f32 * next()).collect())
+            .collect();
+        let values = rows_laid_out(&given);
+        let rows = Rows {
+            values: &values,
+            step: 3 * COLUMNS,
+            width,
+            count: 3,
+        };
+        for set in Kernels::all() {
+            let length = set.block_bytes(3, width.div_ceil(GROUP));
+            let mut bytes = [vec![0; length], vec![0; length]];
+            let mut scales = [Scale::default(); 3];
+            let to = bytes.each_mut().map(|bytes| Packed {
+                bytes,
+                first: 0,
+                rows: 3,
+                wide: set.wide,
+                pairs: set.pairs,
+                offset: set.offset,
+            });
+            set.loops().shares(rows, 0.5, &mut scales, to);
+            for (r, row) in given.iter().enumerate() {
+                let raised = row.iter().map(|v| (0.5 * f64::from(*v)).exp());
+                let sum: f64 = raised.clone().sum();
+                let greatest = raised.clone().fold(0.0, f64::max);
+                let [first, rest] = [0, 1].map(|n| unpacked(&set, &bytes[n], 3, r, width));
+                for (i, exact) in raised.enumerate() {
+                    assert!((0..=255).contains(&first[i]) && (0..=255).contains(&rest[i]));
+                    let got = f64::from(first[i]) + f64::from(rest[i]) / 255.0;
+                    let got = got * f64::from(scales[r].scale);
+                    let step = greatest / sum / 65025.0;
+                    assert!((got - exact / sum).abs() < 0.6 * step + 1e-6, "{set:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn columns_are_rounded_by_their_greatest_and_packed_as_weights() {
+    for count in [1_usize, 4, 50, 197] {
+        let mut next = noise(count as u64);
+        let rows: Vec<[f32; COLUMNS]> = (0..count)
+            .map(|_| std::array::from_fn(|c| if c == 3 { 0.0 } else { 5.0 * next() }))
+            .collect();
+        for set in Kernels::all() {
+            let groups = count.div_ceil(GROUP);
+            let mut to = vec![1; groups * GROUP * COLUMNS];
+            let (mut scale, mut sums, mut added) =
+                ([0.0; COLUMNS], [0; COLUMNS], [0.0; COLUMNS]);
+            set.loops().pack_columns(&rows, &mut to, &mut scale, &mut sums);
+            set.loops().column_sums(&rows, &mut added);
+            let mut whole = Vec::new();
+            for c in 0..COLUMNS {
+                let column = rows.iter().map(|row| row[c]);
+                let most = column.clone().fold(0.0, |m: f32, v| m.max(v.abs()));
+                assert!((scale[c] - most / 127.0).abs() <= 1e-6 * most);
+                let q: Vec<i8> = column
+                    .clone()
+                    .map(|v| if most > 0.0 { (v * (127.0 / most)).round_ties_even() as i8 } else { 0 })
+                    .collect();
+                assert_eq!(sums[c], q.iter().map(|q| i32::from(*q)).sum::<i32>(), "{set:?}");
+                assert!((added[c] - column.sum::<f32>()).abs() < 1e-3);
+                whole.extend(q);
+            }
+            let to: Vec<i8> = to.iter().map(|b| *b as i8).collect();
+            assert_eq!(to, pack(&whole, COLUMNS, count), "{set:?}");
+        }
+    }
+}
+
 #[test]
 fn a_fixed_grid_clamps() {
     let grid = Grid::Fixed {

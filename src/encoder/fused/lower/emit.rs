@@ -1,7 +1,7 @@
 //! The graph as it is kept: weights rounded, packed and laid out.
 
 use super::draft::{Draft, Matrix, Norm, Part, Step};
-use crate::encoder::fused::graph::{self, Form, Graph, Place, Value};
+use crate::encoder::fused::graph::{self, Form, Graph, Place, Rounding, Value};
 use crate::encoder::kernels::{COLUMNS, pack};
 
 /// Weights begin at multiples of this many bytes.
@@ -12,7 +12,7 @@ pub(super) fn emit(input: [u32; 3], draft: Draft) -> Result<(Graph, Vec<u8>), St
     let mut rows = Vec::new();
     let mut steps = Vec::with_capacity(draft.steps.len());
     for step in draft.steps {
-        let (made, count) = store.step(step, &rows, input)?;
+        let (made, count) = store.step(step, &steps, &rows, input)?;
         steps.push(made);
         rows.push(count);
     }
@@ -120,6 +120,7 @@ impl Store {
     fn step(
         &mut self,
         step: Step,
+        made: &[graph::Step],
         rows_of: &[usize],
         input: [u32; 3],
     ) -> Result<(graph::Step, usize), String> {
@@ -172,14 +173,14 @@ impl Store {
                 residual,
             } => {
                 let norm = norm.map(|n| self.norm(&n));
-                let made = graph::Step::Linear {
+                let linear = graph::Step::Linear {
                     rows: value(rows),
                     norm,
                     matrix: self.matrix(&matrix),
                     activation,
                     residual: residual.map(value),
                 };
-                (made, rows_of[rows])
+                (linear, rows_of[rows])
             }
             Step::Attention {
                 parts,
@@ -198,15 +199,16 @@ impl Store {
                 };
                 let count = rows_of[parts[0].step];
                 let [query, key, value] = parts.map(part);
-                let made = graph::Step::Attention {
+                let made_step = graph::Step::Attention {
                     query,
                     key,
                     value,
                     heads: heads as u32,
                     head_width: head_width as u32,
                     scale,
+                    rounded: parts.iter().all(|p| rounded_by_row(made, p.step)),
                 };
-                (made, count)
+                (made_step, count)
             }
             Step::Pick { rows, row } => (
                 graph::Step::Pick {
@@ -224,6 +226,18 @@ impl Store {
             ),
         })
     }
+}
+
+/// Whether a step is a product that we rounded ourselves: its attention may be rounded as well. A file that came
+/// in 8 bits leaves attention in floats.
+fn rounded_by_row(steps: &[graph::Step], at: usize) -> bool {
+    let Some(graph::Step::Linear { matrix, .. }) = steps.get(at) else {
+        return false;
+    };
+    let Form::Int8 { rounding, .. } = matrix.form else {
+        return false;
+    };
+    rounding == Rounding::Row
 }
 
 /// The step between the values of a column, and what stands for zero: the file's own where they are whole
