@@ -6,7 +6,7 @@ use crate::encoder::kernels::rows::{
     Activation, Columns, Lanes, MOST, Moments, Normed, Packed, Rows, Scale, scale_of,
 };
 use crate::encoder::kernels::{
-    COLUMNS, FloatTile, GROUP, Kernels, MOST_ROWS, Operands, Tile,
+    COLUMNS, FloatTile, GROUP, Kernels, Layout, MOST_ROWS, Operands, Tile,
 };
 use crate::store;
 
@@ -292,8 +292,7 @@ fn packed<'a>(set: &Kernels, bytes: &'a mut [u8], rows: usize) -> Packed<'a> {
         bytes,
         first: 0,
         rows,
-        wide: set.wide,
-        pairs: set.pairs,
+        layout: set.layout,
         offset: set.offset,
     }
 }
@@ -340,8 +339,7 @@ fn pack_keys(set: &Kernels, scratch: &mut Bytes, keys: Head<'_>) {
             bytes,
             first: 0,
             rows: COLUMNS,
-            wide: false,
-            pairs: false,
+            layout: Layout::Groups,
             offset: 0,
         };
         loops.quantize(some, Some(&norm), &mut scales, (-127, 127), packed);

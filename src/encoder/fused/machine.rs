@@ -444,8 +444,7 @@ impl Machine {
                 bytes: &mut block.bytes[..width],
                 first: 0,
                 rows,
-                wide: set.wide,
-                pairs: set.pairs,
+                layout: set.layout,
                 offset: set.offset,
             };
             loops.quantize(some, norm.as_ref(), &mut block.scales, bounds, to);

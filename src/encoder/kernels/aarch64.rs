@@ -5,7 +5,7 @@
 use std::arch::aarch64::*;
 use std::arch::{asm, is_aarch64_feature_detected};
 
-use super::{COLUMNS, FloatTile, GROUP, Kernels, Operands, Tile, portable};
+use super::{COLUMNS, FloatTile, GROUP, Kernels, Layout, Operands, Tile, portable};
 
 /// Bytes of a group of weights.
 const STEP: usize = COLUMNS * GROUP;
@@ -20,8 +20,7 @@ pub(super) fn sets() -> Vec<Kernels> {
             name: "i8mm",
             rows: 10,
             is_flexible: false,
-            wide: false,
-            pairs: true,
+            layout: Layout::Pairs,
             offset: 128,
             tile: tile_i8mm,
             float_tile: float_tile_twice,
@@ -33,8 +32,7 @@ pub(super) fn sets() -> Vec<Kernels> {
             name: "dotprod",
             rows: 5,
             is_flexible: false,
-            wide: false,
-            pairs: false,
+            layout: Layout::Groups,
             offset: 128,
             tile: tile_dotprod,
             float_tile: float_tile::<5>,
@@ -45,8 +43,7 @@ pub(super) fn sets() -> Vec<Kernels> {
         name: "neon",
         rows: 3,
         is_flexible: false,
-        wide: false,
-        pairs: false,
+        layout: Layout::Groups,
         offset: 128,
         tile: tile_neon,
         float_tile: float_tile::<3>,

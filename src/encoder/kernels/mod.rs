@@ -7,9 +7,7 @@
 //! **Weights** are s8, one scale per output column, packed as `[block of 16 columns][group of 4
 //! inputs][column][input]`, which every set reads well: 64 bytes are what one AVX-512, two AVX2 or four
 //! NEON registers take at once. **Activations** are 8 bits without sign, one scale and zero point per
-//! row, packed by rows of a tile: `[block of rows][group of 4 inputs][row][input]`, as bytes or, for
-//! multipliers of 16 bits, as i16; for multipliers of 8 inputs at once with two groups side by side,
-//! `[block of rows][pair of groups][row][group][input]`.
+//! row, packed by blocks of rows in whichever [`Layout`] the set reads best.
 #![allow(unsafe_code)]
 
 #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
@@ -39,6 +37,36 @@ pub(crate) type Tile = [lanes::WholeLanes; MOST_ROWS];
 /// The same of products of floats.
 pub(crate) type FloatTile = [lanes::Lanes; MOST_ROWS];
 
+/// How a block of rows of activations is packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// Row by row, in bytes, each row padded to whole blocks of 16.
+    Rows,
+    /// The same in i16, for multipliers of 16 bits.
+    Shorts,
+    /// `[group of 4 inputs][row][input]`, in bytes: a group of several rows is one register.
+    Groups,
+    /// `[pair of groups][row][group][input]`, for multipliers of 8 inputs at once.
+    Pairs,
+}
+
+impl Layout {
+    /// Bytes of a block of `rows` rows, `groups` groups wide.
+    pub(crate) fn bytes(self, rows: usize, groups: usize) -> usize {
+        match self {
+            Self::Rows => rows * row_stride(groups),
+            Self::Shorts => rows * row_stride(groups) * 2,
+            Self::Groups => groups * rows * GROUP,
+            Self::Pairs => groups.next_multiple_of(2) * rows * GROUP,
+        }
+    }
+}
+
+/// Inputs from one row to the next where rows lie one after the other.
+fn row_stride(groups: usize) -> usize {
+    (groups * GROUP).next_multiple_of(COLUMNS)
+}
+
 /// What a tile multiplies: a block of rows with a block of columns.
 #[derive(Clone, Copy)]
 pub(crate) struct Operands<'a> {
@@ -59,10 +87,8 @@ pub(crate) struct Kernels {
     pub(crate) rows: usize,
     /// Whether a tile may have fewer rows; else what is missing is computed in vain.
     pub(crate) is_flexible: bool,
-    /// Whether activations are packed as i16.
-    pub(crate) wide: bool,
-    /// Whether two groups of a row's activations lie side by side.
-    pub(crate) pairs: bool,
+    /// How activations are packed.
+    pub(crate) layout: Layout,
     /// What is taken off activations so that the multiplier can take them: 0 or 128.
     pub(crate) offset: i32,
     /// Sums of products over `groups` groups.
@@ -114,8 +140,7 @@ impl Kernels {
 
     /// Bytes of the packed activations of a block of `rows` rows, `groups` groups wide.
     pub(crate) fn block_bytes(&self, rows: usize, groups: usize) -> usize {
-        let groups = groups.next_multiple_of(if self.pairs { 2 } else { 1 });
-        groups * rows * GROUP * if self.wide { 2 } else { 1 }
+        self.layout.bytes(rows, groups)
     }
 
     /// Sums of products of a block of rows with a block of columns.

@@ -1,7 +1,7 @@
 //! The plain form of each loop: what the others must equal, and what any processor runs.
 
 use super::rows::{compile, loops};
-use super::{COLUMNS, FloatTile, GROUP, Kernels, Operands, Tile};
+use super::{COLUMNS, FloatTile, GROUP, Kernels, Layout, Operands, Tile};
 
 loops!(compile plain crate::encoder::kernels::lanes::Plain<f32>, inline(never));
 
@@ -9,8 +9,7 @@ pub(super) const SET: Kernels = Kernels {
     name: "portable",
     rows: ROWS,
     is_flexible: false,
-    wide: false,
-    pairs: false,
+    layout: Layout::Groups,
     offset: 0,
     tile,
     float_tile,

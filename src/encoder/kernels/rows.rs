@@ -4,7 +4,7 @@
 //! stretch of memory and threads share nothing. Sums run over 16 lanes in an order that no processor
 //! changes.
 
-use super::{COLUMNS, GROUP};
+use super::{COLUMNS, GROUP, Layout};
 pub(crate) use super::lanes::Lanes;
 use super::lanes::{Floats, Whole, WholeLanes};
 
@@ -116,8 +116,7 @@ pub(crate) struct Packed<'a> {
     pub(crate) bytes: &'a mut [u8],
     pub(crate) first: usize,
     pub(crate) rows: usize,
-    pub(crate) wide: bool,
-    pub(crate) pairs: bool,
+    pub(crate) layout: Layout,
     pub(crate) offset: i32,
 }
 
@@ -153,15 +152,8 @@ fn exp<F: Floats>(x: F) -> F {
     let n = shifted.sub(of(SHIFT));
     // ln 2 in two parts, so that the rest keeps its bits (Cody and Waite).
     let r = x.sub(n.mul(of(0.693_359_4))).sub(n.mul(of(-2.121_944_4e-4)));
-    // Minimax on ±ln 2/2, as in Cephes.
-    let factors = [
-        1.987_569_1e-4,
-        1.398_2e-3,
-        8.333_452e-3,
-        4.166_579_6e-2,
-        1.666_666_5e-1,
-        5e-1,
-    ];
+    // Minimax on ±ln 2/2, to 1e-7.
+    let factors = [8.312_525e-3, 4.189_011_5e-2, 0.166_671_14, 0.499_992_3];
     let value = polynomial(r, &factors)
         .mul(r.mul(r))
         .add(r)
@@ -212,7 +204,7 @@ fn activate<F: Floats>(activation: Activation, y: F) -> F {
 
 /// Lanes joined in a tree.
 #[inline(always)]
-fn fold<F: Floats, T: Copy>(lanes: [T; COLUMNS], join: impl Fn(T, T) -> T) -> T {
+fn fold<T: Copy>(lanes: [T; COLUMNS], join: impl Fn(T, T) -> T) -> T {
     let mut lanes = lanes;
     let mut half = COLUMNS / 2;
     while half > 0 {
@@ -224,44 +216,69 @@ fn fold<F: Floats, T: Copy>(lanes: [T; COLUMNS], join: impl Fn(T, T) -> T) -> T 
     lanes[0]
 }
 
+/// All lanes added up.
+#[inline(always)]
+fn total<F: Floats>(v: F) -> f32 {
+    let mut lanes = [0.0; COLUMNS];
+    v.store(&mut lanes);
+    fold(lanes, |a, b| a + b)
+}
+
+/// The greatest lane.
+#[inline(always)]
+fn greatest<F: Floats>(v: F) -> f32 {
+    let mut lanes = [0.0; COLUMNS];
+    v.store(&mut lanes);
+    fold(lanes, |a, b| if b > a { b } else { a })
+}
+
+/// Rows whose sums are kept in registers at once.
+const SOME: usize = 4;
+
+/// Rows from `first`; the last one again where there are fewer.
+#[inline(always)]
+fn some(first: usize, count: usize) -> [usize; SOME] {
+    std::array::from_fn(|n| (first + n).min(count - 1))
+}
+
 /// `v` where the mask is set, else 0.
 #[inline(always)]
 fn masked<F: Floats>(v: F, mask: &Mask) -> F {
     v.bits().and(F::Whole::load(mask)).as_floats()
 }
 
-/// Adds to the lanes of memory.
-#[inline(always)]
-fn gather<F: Floats>(sums: &mut Lanes, v: F) {
-    F::load(sums).add(v).store(sums);
-}
-
 /// Mean of each row, and 1/√(variance + `epsilon`) (Ba, Kiros and Hinton 2016, equation 4).
 #[inline(always)]
 pub(super) fn moments<F: Floats>(rows: Rows<'_>, epsilon: f32, out: &mut [Moments]) {
     let count = rows.width as f32;
-    let out = &mut out[..rows.count];
-    let mut sums = [[0.0; COLUMNS]; MOST];
-    for b in 0..rows.blocks() {
-        let (pieces, mask) = rows.block(b);
-        for (sums, piece) in sums.iter_mut().zip(pieces) {
-            gather(sums, masked(F::load(piece), mask));
+    for first in (0..rows.count).step_by(SOME) {
+        let at = some(first, rows.count);
+        let mut sums = [F::zero(); SOME];
+        for b in 0..rows.blocks() {
+            let (pieces, mask) = rows.block(b);
+            for n in 0..SOME {
+                sums[n] = sums[n].add(masked(F::load(&pieces[at[n]]), mask));
+            }
         }
-    }
-    for (out, sums) in out.iter_mut().zip(&sums) {
-        out.mean = fold::<F, f32>(*sums, |a, b| a + b) / count;
-    }
-    let mut squares = [[0.0; COLUMNS]; MOST];
-    for b in 0..rows.blocks() {
-        let (pieces, mask) = rows.block(b);
-        for ((squares, piece), out) in squares.iter_mut().zip(pieces).zip(&*out) {
-            let d = masked(F::load(piece).sub(F::splat(out.mean)), mask);
-            gather(squares, d.mul(d));
+        let mut means = [0.0; SOME];
+        for n in 0..SOME {
+            means[n] = total(sums[n]) / count;
         }
-    }
-    for (out, squares) in out.iter_mut().zip(&squares) {
-        let variance = fold::<F, f32>(*squares, |a, b| a + b) / count;
-        out.factor = 1.0 / (variance + epsilon).sqrt();
+        let mut squares = [F::zero(); SOME];
+        for b in 0..rows.blocks() {
+            let (pieces, mask) = rows.block(b);
+            for n in 0..SOME {
+                let d = F::load(&pieces[at[n]]).sub(F::splat(means[n]));
+                let d = masked(d, mask);
+                squares[n] = squares[n].add(d.mul(d));
+            }
+        }
+        for n in 0..SOME {
+            out[at[n]] = Moments {
+                mean: means[n],
+                factor: 1.0 / (total(squares[n]) / count + epsilon).sqrt(),
+            };
+        }
     }
 }
 
@@ -333,20 +350,22 @@ pub(super) fn extents<F: Floats>(
     norm: Option<&Normed<'_>>,
     out: &mut [(f32, f32)],
 ) {
-    let (mut low, mut high) = ([[0.0_f32; COLUMNS]; MOST], [[0.0_f32; COLUMNS]; MOST]);
-    for b in 0..rows.blocks() {
-        let columns = gain_and_bias(norm, b);
-        let (pieces, mask) = rows.block(b);
-        for (r, piece) in pieces.iter().enumerate().take(MOST) {
-            let (low, high) = (&mut low[r], &mut high[r]);
-            let v = masked(normed::<F>(piece, norm, r, columns), mask);
-            v.min(F::load(low)).store(low);
-            v.max(F::load(high)).store(high);
+    for first in (0..rows.count).step_by(SOME) {
+        let at = some(first, rows.count);
+        // The least as the greatest of what is below zero.
+        let (mut low, mut high) = ([F::zero(); SOME], [F::zero(); SOME]);
+        for b in 0..rows.blocks() {
+            let columns = gain_and_bias(norm, b);
+            let (pieces, mask) = rows.block(b);
+            for n in 0..SOME {
+                let v = masked(normed::<F>(&pieces[at[n]], norm, at[n], columns), mask);
+                low[n] = F::zero().sub(v).max(low[n]);
+                high[n] = v.max(high[n]);
+            }
         }
-    }
-    for (out, (low, high)) in out[..rows.count].iter_mut().zip(low.iter().zip(&high)) {
-        out.0 = fold::<F, f32>(*low, |a, b| if b < a { b } else { a });
-        out.1 = fold::<F, f32>(*high, |a, b| if b > a { b } else { a });
+        for n in 0..SOME {
+            out[at[n]] = (0.0 - greatest(low[n]), greatest(high[n]));
+        }
     }
 }
 
@@ -381,55 +400,63 @@ pub(super) fn quantize<F: Floats>(
 ) {
     let (low, high) = (F::splat(low as f32), F::splat(high as f32));
     let (shift, shift_bits) = (F::splat(SHIFT), F::Whole::splat(SHIFT.to_bits() as i32));
-    let offset = F::Whole::splat(to.offset);
     let scales = &mut scales[..rows.count];
-    let mut factors = [0.0_f32; MOST];
-    for (factor, scale) in factors.iter_mut().zip(&*scales) {
-        if scale.scale > 0.0 {
-            *factor = 1.0 / scale.scale;
+    let blocks = rows.blocks();
+    for first in (0..rows.count).step_by(SOME) {
+        let at = some(first, rows.count);
+        let mut factors = [0.0; SOME];
+        let mut sums = [F::Whole::splat(0); SOME];
+        for n in 0..SOME {
+            let scale = scales[at[n]].scale;
+            factors[n] = if scale > 0.0 { 1.0 / scale } else { 0.0 };
         }
-    }
-    let mut sums = [[0_i32; COLUMNS]; MOST];
-    for b in 0..rows.blocks() {
-        let columns = gain_and_bias(norm, b);
-        let (pieces, mask) = rows.block(b);
-        let mask = F::Whole::load(mask);
-        for (r, piece) in pieces.iter().enumerate().take(MOST) {
-            let whole = scales[r].zero;
-            let v = normed::<F>(piece, norm, r, columns)
-                .mul(F::splat(factors[r]))
-                .add(F::splat(whole as f32));
-            // In this order, NaN becomes a number.
-            let v = v.max(low).min(high);
-            // The whole number lies in the low bits after the shift.
-            let zero = F::Whole::splat(whole);
-            let q = v.add(shift).bits().sub(shift_bits).sub(zero).and(mask);
-            F::Whole::load(&sums[r]).add(q).store(&mut sums[r]);
-            to.write(b, r, q.add(zero).sub(offset));
+        for b in 0..blocks {
+            let columns = gain_and_bias(norm, b);
+            let (pieces, mask) = rows.block(b);
+            let mask = F::Whole::load(mask);
+            for n in 0..SOME {
+                let whole = scales[at[n]].zero;
+                let v = normed::<F>(&pieces[at[n]], norm, at[n], columns)
+                    .mul(F::splat(factors[n]))
+                    .add(F::splat(whole as f32));
+                // In this order, NaN becomes a number. Whole numbers then lie in the low bits.
+                let q = v.max(low).min(high).add(shift).bits().sub(shift_bits);
+                let above = q.sub(F::Whole::splat(whole)).and(mask);
+                sums[n] = sums[n].add(above);
+                let blank = F::Whole::splat(whole.wrapping_sub(to.offset));
+                to.write((b, blocks), at[n], above.add(blank));
+            }
         }
-    }
-    for (scale, sums) in scales.iter_mut().zip(&sums) {
-        scale.sum = fold::<F, i32>(*sums, i32::wrapping_add);
+        for n in 0..SOME {
+            let mut lanes = [0; COLUMNS];
+            sums[n].store(&mut lanes);
+            scales[at[n]].sum = fold(lanes, i32::wrapping_add);
+        }
     }
 }
 
 impl Packed<'_> {
-    /// Writes a piece of row `r` of those that are packed, block `b` of its columns.
+    /// Writes a piece of row `r` of those that are packed, block `b` of its columns, of `blocks`.
     #[inline(always)]
-    fn write<W: Whole>(&mut self, b: usize, r: usize, q: W) {
+    fn write<W: Whole>(&mut self, (b, blocks): (usize, usize), r: usize, q: W) {
         let (row, rows) = (self.first + r, self.rows);
-        if self.wide {
-            let q = q.shorts().map(i16::to_ne_bytes);
-            let parts = q.as_flattened().as_chunks::<8>().0;
-            put(self.bytes, parts, (4 * b * rows + row) * 8, rows * 8);
-        } else if self.pairs {
-            let parts = q.bytes();
-            let parts = parts.as_chunks::<8>().0;
-            put(self.bytes, parts, (2 * b * rows + row) * 8, rows * 8);
-        } else {
-            let parts = q.bytes();
-            let parts = parts.as_chunks::<4>().0;
-            put(self.bytes, parts, (4 * b * rows + row) * 4, rows * 4);
+        match self.layout {
+            Layout::Rows => put(self.bytes, &[q.bytes()], (row * blocks + b) * COLUMNS, 0),
+            Layout::Shorts => {
+                let q = q.shorts().map(i16::to_ne_bytes);
+                let parts = q.as_flattened().as_chunks::<32>().0;
+                put(self.bytes, parts, (row * blocks + b) * COLUMNS * 2, 0);
+            }
+            Layout::Groups => {
+                let q = q.bytes();
+                let parts = q.as_chunks::<4>().0;
+                put(self.bytes, parts, (4 * b * rows + row) * 4, rows * 4);
+            }
+            Layout::Pairs => {
+                let q = q.bytes();
+                let parts = q.as_chunks::<8>().0;
+                put(self.bytes, parts, (2 * b * rows + row) * 8, rows * 8);
+            }
         }
     }
 }
@@ -507,9 +534,7 @@ pub(super) fn softmax<F: Floats>(row: &mut [f32], width: usize, scale: f32) {
     for piece in pieces.iter() {
         most = F::load(piece).max(most);
     }
-    let mut lanes = [0.0; COLUMNS];
-    most.store(&mut lanes);
-    let most = F::splat(fold::<F, f32>(lanes, |a, b| if b > a { b } else { a }));
+    let most = F::splat(greatest(most));
     let mut sums = F::zero();
     for (b, piece) in pieces.iter_mut().enumerate() {
         let mask = &MASKS[width.saturating_sub(b * COLUMNS).min(COLUMNS)];
@@ -519,8 +544,7 @@ pub(super) fn softmax<F: Floats>(row: &mut [f32], width: usize, scale: f32) {
         e.store(piece);
         sums = sums.add(e);
     }
-    sums.store(&mut lanes);
-    let factor = F::splat(1.0 / fold::<F, f32>(lanes, |a, b| a + b));
+    let factor = F::splat(1.0 / total(sums));
     for piece in pieces.iter_mut() {
         F::load(piece).mul(factor).store(piece);
     }
@@ -538,37 +562,44 @@ pub(super) fn shares<F: Floats>(
     let (shift, shift_bits) = (F::splat(SHIFT), F::Whole::splat(SHIFT.to_bits() as i32));
     let offset = F::Whole::splat(to[0].offset);
     let (steps, half) = (F::splat(255.0), F::splat(0.5));
-    let mut most = [[f32::NEG_INFINITY; COLUMNS]; MOST];
-    for b in 0..rows.blocks() {
-        let (pieces, mask) = rows.block(b);
-        let mask = F::Whole::load(mask);
-        for (most, piece) in most.iter_mut().zip(pieces) {
-            let v = select(mask, F::load(piece), F::splat(f32::NEG_INFINITY));
-            v.max(F::load(most)).store(most);
+    let blocks = rows.blocks();
+    for first in (0..rows.count).step_by(SOME) {
+        let at = some(first, rows.count);
+        let mut most = [F::splat(f32::NEG_INFINITY); SOME];
+        for b in 0..blocks {
+            let (pieces, mask) = rows.block(b);
+            let mask = F::Whole::load(mask);
+            for n in 0..SOME {
+                let v = F::load(&pieces[at[n]]);
+                most[n] = select(mask, v, F::splat(f32::NEG_INFINITY)).max(most[n]);
+            }
         }
-    }
-    let most = most.map(|lanes| fold::<F, f32>(lanes, |a, b| if b > a { b } else { a }));
-    let mut sums = [[0.0; COLUMNS]; MOST];
-    for b in 0..rows.blocks() {
-        let (pieces, mask) = rows.block(b);
-        for (r, piece) in pieces.iter().enumerate().take(MOST) {
-            let above = F::load(piece).sub(F::splat(most[r]));
-            let e = masked(exp(F::splat(scale).mul(above)), mask);
-            gather(&mut sums[r], e);
-            // The whole part, then what it leaves.
-            let e = e.mul(steps);
-            let first = e.sub(half).add(shift);
-            let rest = e.sub(first.sub(shift)).mul(steps).add(shift);
-            to[0].write(b, r, first.bits().sub(shift_bits).sub(offset));
-            to[1].write(b, r, rest.bits().sub(shift_bits).sub(offset));
+        let mut sums = [F::zero(); SOME];
+        for n in 0..SOME {
+            most[n] = F::splat(greatest(most[n]));
         }
-    }
-    for (scale, sums) in scales[..rows.count].iter_mut().zip(&sums) {
-        *scale = Scale {
-            scale: 1.0 / 255.0 / fold::<F, f32>(*sums, |a, b| a + b),
-            zero: 0,
-            sum: 0,
-        };
+        for b in 0..blocks {
+            let (pieces, mask) = rows.block(b);
+            for n in 0..SOME {
+                let above = F::load(&pieces[at[n]]).sub(most[n]);
+                let e = masked(exp(F::splat(scale).mul(above)), mask);
+                sums[n] = sums[n].add(e);
+                // The whole part, then what it leaves.
+                let e = e.mul(steps);
+                let whole = e.sub(half).add(shift);
+                let rest = e.sub(whole.sub(shift)).mul(steps).add(shift);
+                let r = at[n];
+                to[0].write((b, blocks), r, whole.bits().sub(shift_bits).sub(offset));
+                to[1].write((b, blocks), r, rest.bits().sub(shift_bits).sub(offset));
+            }
+        }
+        for n in 0..SOME {
+            scales[at[n]] = Scale {
+                scale: 1.0 / 255.0 / total(sums[n]),
+                zero: 0,
+                sum: 0,
+            };
+        }
     }
 }
 

@@ -13,20 +13,24 @@ fn noise(seed: u64) -> impl FnMut() -> f32 {
     }
 }
 
-/// Where an input of a row lies among a block's packed activations.
-fn place(set: &Kernels, rows: usize, row: usize, input: usize) -> usize {
-    let side = if set.pairs { 2 * GROUP } else { GROUP };
-    let size = if set.wide { 2 } else { 1 };
-    ((input / side * rows + row) * side + input % side) * size
+/// Where an input of a row lies among a block's packed activations, whose rows have `inputs`.
+fn place(set: &Kernels, (rows, inputs): (usize, usize), row: usize, input: usize) -> usize {
+    let stride = inputs.next_multiple_of(COLUMNS);
+    match set.layout {
+        Layout::Rows => row * stride + input,
+        Layout::Shorts => (row * stride + input) * 2,
+        Layout::Groups => (input / 4 * rows + row) * 4 + input % 4,
+        Layout::Pairs => (input / 8 * rows + row) * 8 + input % 8,
+    }
 }
 
 /// Packs rows of whole numbers as activations, as `quantize` does, by another way.
 fn packed(set: &Kernels, rows: &[Vec<u8>], groups: usize) -> Vec<u8> {
-    let size = if set.wide { 2 } else { 1 };
+    let size = if set.layout == Layout::Shorts { 2 } else { 1 };
     let mut bytes = vec![0; set.block_bytes(rows.len(), groups)];
     for (r, row) in rows.iter().enumerate() {
         for (i, q) in row.iter().enumerate() {
-            let at = place(set, rows.len(), r, i);
+            let at = place(set, (rows.len(), row.len()), r, i);
             let value = i32::from(*q) - set.offset;
             let value = (value as i16).to_ne_bytes();
             bytes[at..at + size].copy_from_slice(&value[..size]);
@@ -222,8 +226,7 @@ fn rows_are_normed_and_rounded_alike_by_every_set_and_as_onnx_says() {
                     bytes: &mut bytes,
                     first: 1,
                     rows: block,
-                    wide: set.wide,
-                    pairs: set.pairs,
+                    layout: set.layout,
                     offset: set.offset,
                 };
                 loops.quantize(rows, norm, &mut scales, (0, 255), to);
@@ -232,8 +235,8 @@ fn rows_are_normed_and_rounded_alike_by_every_set_and_as_onnx_says() {
                     for i in 0..width {
                         let x = of_row(r, i);
                         assert!(floats[r * width + i] == x, "{set:?}");
-                        let at = place(&set, block, r + 1, i);
-                        let q = match set.wide {
+                        let at = place(&set, (block, width), r + 1, i);
+                        let q = match set.layout == Layout::Shorts {
                             true => i32::from(i16::from_ne_bytes([bytes[at], bytes[at + 1]])),
                             false if set.offset == 128 => i32::from(bytes[at] as i8),
                             false => i32::from(bytes[at]),
@@ -347,9 +350,9 @@ fn softmax_is_that_of_wide_floats_and_leaves_nothing_behind_its_width() {
 /// Bytes of a row, as whole numbers above its zero.
 fn unpacked(set: &Kernels, bytes: &[u8], rows: usize, row: usize, inputs: usize) -> Vec<i32> {
     let of = |i: usize| {
-        let at = place(set, rows, row, i);
+        let at = place(set, (rows, inputs), row, i);
         set.offset
-            + match set.wide {
+            + match set.layout == Layout::Shorts {
                 true => i32::from(i16::from_ne_bytes([bytes[at], bytes[at + 1]])),
                 false if set.offset == 128 => i32::from(bytes[at] as i8),
                 false => i32::from(bytes[at]),
@@ -380,8 +383,7 @@ fn shares_are_softmax_in_16_bits() {
                 bytes,
                 first: 0,
                 rows: 3,
-                wide: set.wide,
-                pairs: set.pairs,
+                layout: set.layout,
                 offset: set.offset,
             });
             set.loops().shares(rows, 0.5, &mut scales, to);
@@ -465,8 +467,7 @@ fn a_fixed_grid_clamps() {
         bytes: &mut bytes,
         first: 0,
         rows: set.rows,
-        wide: false,
-        pairs: false,
+        layout: Layout::Groups,
         offset: 0,
     };
     let scale = Scale {

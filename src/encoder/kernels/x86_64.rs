@@ -4,7 +4,7 @@ use std::arch::is_x86_feature_detected;
 use std::arch::x86_64::*;
 
 use super::rows::{compile, loops};
-use super::{COLUMNS, FloatTile, GROUP, Kernels, Operands, Tile};
+use super::{COLUMNS, FloatTile, GROUP, Kernels, Layout, Operands, Tile, row_stride};
 
 loops!(compile avx2 crate::encoder::kernels::lanes::x86_64::Floats256, target_feature(enable = "avx2"));
 loops!(compile avx512 crate::encoder::kernels::lanes::x86_64::Floats512, target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq"));
@@ -25,8 +25,7 @@ pub(super) fn sets() -> Vec<Kernels> {
             name: "avx512-vnni",
             rows: 12,
             is_flexible: true,
-            wide: false,
-            pairs: false,
+            layout: Layout::Rows,
             offset: 0,
             tile: tile_avx512_vnni,
             float_tile: float_tile_avx512,
@@ -38,8 +37,7 @@ pub(super) fn sets() -> Vec<Kernels> {
             name: "avx-vnni",
             rows: 6,
             is_flexible: true,
-            wide: false,
-            pairs: false,
+            layout: Layout::Rows,
             offset: 0,
             tile: tile_avx_vnni,
             float_tile: float_tile_avx2,
@@ -51,8 +49,7 @@ pub(super) fn sets() -> Vec<Kernels> {
             name: "avx2",
             rows: 6,
             is_flexible: true,
-            wide: true,
-            pairs: false,
+            layout: Layout::Shorts,
             offset: 0,
             tile: tile_avx2,
             float_tile: float_tile_avx2,
@@ -95,14 +92,15 @@ fn fetch(ahead: &[i8], line: usize) {
 fn avx512_vnni<const ROWS: usize>(of: Operands<'_>, sums: &mut Tile) {
     let mut acc = [_mm512_setzero_si512(); ROWS];
     let (a, w) = (of.activations.as_ptr(), of.weights.as_ptr());
+    let stride = row_stride(of.groups);
     for g in 0..of.groups {
         fetch(of.ahead, g);
         // SAFETY: the caller checked that `groups` groups are there.
         unsafe {
             let w = _mm512_loadu_si512(w.add(g * STEP).cast());
-            let a = a.add(g * ROWS * GROUP).cast::<i32>();
+            let a = a.add(g * GROUP);
             for (r, acc) in acc.iter_mut().enumerate() {
-                let a = _mm512_set1_epi32(a.add(r).read_unaligned());
+                let a = _mm512_set1_epi32(a.add(r * stride).cast::<i32>().read_unaligned());
                 *acc = _mm512_dpbusd_epi32(*acc, a, w);
             }
         }
@@ -119,15 +117,16 @@ fn avx512_vnni<const ROWS: usize>(of: Operands<'_>, sums: &mut Tile) {
 fn avx_vnni<const ROWS: usize>(of: Operands<'_>, sums: &mut Tile) {
     let mut acc = [[_mm256_setzero_si256(); 2]; ROWS];
     let (a, w) = (of.activations.as_ptr(), of.weights.as_ptr());
+    let stride = row_stride(of.groups);
     for g in 0..of.groups {
         fetch(of.ahead, g);
         // SAFETY: the caller checked that `groups` groups are there.
         unsafe {
             let w = w.add(g * STEP).cast::<__m256i>();
             let w = [_mm256_loadu_si256(w), _mm256_loadu_si256(w.add(1))];
-            let a = a.add(g * ROWS * GROUP).cast::<i32>();
+            let a = a.add(g * GROUP);
             for (r, acc) in acc.iter_mut().enumerate() {
-                let a = _mm256_set1_epi32(a.add(r).read_unaligned());
+                let a = _mm256_set1_epi32(a.add(r * stride).cast::<i32>().read_unaligned());
                 acc[0] = _mm256_dpbusd_avx_epi32(acc[0], a, w[0]);
                 acc[1] = _mm256_dpbusd_avx_epi32(acc[1], a, w[1]);
             }
@@ -152,25 +151,26 @@ const STRETCH: usize = 192;
 #[target_feature(enable = "avx2")]
 fn avx2_pairs<const ROWS: usize>(of: Operands<'_>, sums: &mut Tile) {
     *sums = Default::default();
+    let stride = 2 * row_stride(of.groups);
     let mut from = 0;
     while from < of.groups {
         let count = STRETCH.min(of.groups - from);
         let part = Operands {
             groups: count,
-            activations: &of.activations[from * ROWS * GROUP * 2..][..count * ROWS * GROUP * 2],
+            activations: &of.activations[from * GROUP * 2..],
             weights: &of.weights[from * STEP..][..count * STEP],
             ahead: of.ahead.get(from * STEP..).unwrap_or_default(),
             ..of
         };
-        half_avx2::<ROWS>(part, 0, sums);
-        half_avx2::<ROWS>(Operands { ahead: &[], ..part }, 1, sums);
+        half_avx2::<ROWS>(part, stride, 0, sums);
+        half_avx2::<ROWS>(Operands { ahead: &[], ..part }, stride, 1, sums);
         from += count;
     }
 }
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn half_avx2<const ROWS: usize>(of: Operands<'_>, half: usize, sums: &mut Tile) {
+fn half_avx2<const ROWS: usize>(of: Operands<'_>, stride: usize, half: usize, sums: &mut Tile) {
     // Each register holds four columns, two sums each.
     let mut acc = [[_mm256_setzero_si256(); 2]; ROWS];
     let (a, w) = (of.activations.as_ptr(), of.weights.as_ptr());
@@ -181,9 +181,9 @@ fn half_avx2<const ROWS: usize>(of: Operands<'_>, half: usize, sums: &mut Tile) 
             let w = w.add(g * STEP + half * STEP / 2).cast::<__m128i>();
             let w0 = _mm256_cvtepi8_epi16(_mm_loadu_si128(w));
             let w1 = _mm256_cvtepi8_epi16(_mm_loadu_si128(w.add(1)));
-            let a = a.add(g * ROWS * GROUP * 2).cast::<i64>();
+            let a = a.add(g * GROUP * 2);
             for (r, acc) in acc.iter_mut().enumerate() {
-                let a = _mm256_set1_epi64x(a.add(r).read_unaligned());
+                let a = _mm256_set1_epi64x(a.add(r * stride).cast::<i64>().read_unaligned());
                 acc[0] = _mm256_add_epi32(acc[0], _mm256_madd_epi16(w0, a));
                 acc[1] = _mm256_add_epi32(acc[1], _mm256_madd_epi16(w1, a));
             }

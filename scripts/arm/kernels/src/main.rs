@@ -35,7 +35,6 @@ fn tile_of<'a>(set: &Kernels, groups: usize, activations: &'a [u8], weights: &'a
 
 /// Sums of a tile of noise, without what a set takes off its activations.
 fn ran(set: &Kernels, groups: usize) -> bool {
-    assert!(!set.wide, "no set of this processor is wide");
     let (activations, weights) = operands(set, groups);
     let mut sums = Tile::default();
     set.tile(tile_of(set, groups, &activations, &weights), &mut sums);
