@@ -244,6 +244,7 @@ pub(super) fn in_bytes(
                 rows,
                 groups: width / GROUP,
                 activations: &packed_queries[..size],
+                step: set.block_step(rows),
                 weights,
                 ahead: &[],
             };
@@ -273,6 +274,7 @@ pub(super) fn in_bytes(
                     rows,
                     groups,
                     activations: &shares[..size],
+                    step: set.block_step(rows),
                     weights,
                     ahead: &[],
                 };

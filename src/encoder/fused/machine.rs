@@ -513,6 +513,7 @@ impl Machine {
                                 rows,
                                 groups,
                                 activations: &block.bytes[..set.block_bytes(rows, groups)],
+                                step: set.block_step(rows),
                                 weights,
                                 ahead: ahead.next().unwrap_or_default(),
                             };

@@ -12,7 +12,9 @@
 
 #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
 mod aarch64;
+pub(crate) mod bytes;
 mod lanes;
+mod loops;
 mod pool;
 mod portable;
 pub(crate) mod rows;
@@ -23,12 +25,15 @@ mod x86_64;
 
 use std::sync::OnceLock;
 
+use loops::Loops;
 pub(crate) use pool::Pool;
 
 /// Columns of a block of packed weights.
 pub(crate) const COLUMNS: usize = 16;
 /// Inputs that lie side by side for each row and column.
 pub(crate) const GROUP: usize = 4;
+/// Groups of a block of 16 inputs.
+const GROUPS: usize = COLUMNS / GROUP;
 /// Most rows of a tile of any set.
 pub(crate) const MOST_ROWS: usize = 12;
 
@@ -40,8 +45,8 @@ pub(crate) type FloatTile = [lanes::Lanes; MOST_ROWS];
 /// How a block of rows of activations is packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Layout {
-    /// Row by row, in bytes, each row padded to whole blocks of 16.
-    Rows,
+    /// `[block of 16 inputs][row][input]`, in bytes: as rows of bytes lie anyway.
+    Pieces,
     /// The same in i16, for multipliers of 16 bits.
     Shorts,
     /// `[group of 4 inputs][row][input]`, in bytes: a group of several rows is one register.
@@ -54,17 +59,12 @@ impl Layout {
     /// Bytes of a block of `rows` rows, `groups` groups wide.
     pub(crate) fn bytes(self, rows: usize, groups: usize) -> usize {
         match self {
-            Self::Rows => rows * row_stride(groups),
-            Self::Shorts => rows * row_stride(groups) * 2,
+            Self::Pieces => rows * groups.next_multiple_of(GROUPS) * GROUP,
+            Self::Shorts => rows * groups.next_multiple_of(GROUPS) * GROUP * 2,
             Self::Groups => groups * rows * GROUP,
             Self::Pairs => groups.next_multiple_of(2) * rows * GROUP,
         }
     }
-}
-
-/// Inputs from one row to the next where rows lie one after the other.
-fn row_stride(groups: usize) -> usize {
-    (groups * GROUP).next_multiple_of(COLUMNS)
 }
 
 /// What a tile multiplies: a block of rows with a block of columns.
@@ -73,6 +73,8 @@ pub(crate) struct Operands<'a> {
     pub(crate) rows: usize,
     pub(crate) groups: usize,
     pub(crate) activations: &'a [u8],
+    /// Bytes from one block of 16 inputs to the next, where activations lie so.
+    pub(crate) step: usize,
     pub(crate) weights: &'a [i8],
     /// Weights that are needed soon: to be brought nearer meanwhile.
     pub(crate) ahead: &'a [i8],
@@ -95,8 +97,8 @@ pub(crate) struct Kernels {
     tile: unsafe fn(Operands<'_>, sums: &mut Tile),
     /// The same of floats: `rows` rows of `inputs` values one after the other, and `inputs` × 16 weights.
     float_tile: unsafe fn(inputs: usize, rows: &[f32], columns: &[f32], sums: &mut FloatTile),
-    /// The loops of [`rows`], compiled for this set.
-    loops: rows::Loops,
+    /// The loops, compiled for this set.
+    loops: Loops,
 }
 
 impl std::fmt::Debug for Kernels {
@@ -143,14 +145,27 @@ impl Kernels {
         self.layout.bytes(rows, groups)
     }
 
+    /// Bytes from one block of 16 inputs to the next, where `rows` rows are packed alone.
+    pub(crate) fn block_step(&self, rows: usize) -> usize {
+        self.block_bytes(rows, GROUPS)
+    }
+
     /// Sums of products of a block of rows with a block of columns.
     ///
     /// # Panics
-    /// A slice is not as long as `rows` and `groups` say, or the set has no tile of so many rows.
+    /// A slice is not as long as `rows`, `groups` and `step` say, or the set has no tile of so many rows.
     pub(crate) fn tile(&self, of: Operands<'_>, sums: &mut Tile) {
         let fewest = if self.is_flexible { 1 } else { self.rows };
         assert!((fewest..=self.rows).contains(&of.rows));
-        assert_eq!(of.activations.len(), self.block_bytes(of.rows, of.groups));
+        let needed = match self.layout {
+            Layout::Pieces | Layout::Shorts => {
+                let block = self.block_bytes(of.rows, GROUPS);
+                assert!(of.step >= block);
+                of.groups.div_ceil(GROUPS).saturating_sub(1) * of.step + block
+            }
+            Layout::Groups | Layout::Pairs => self.block_bytes(of.rows, of.groups),
+        };
+        assert!(of.activations.len() >= needed);
         assert_eq!(of.weights.len(), of.groups * GROUP * COLUMNS);
         // SAFETY: the set was made for a processor with its instructions; rows and lengths were checked.
         unsafe { (self.tile)(of, sums) }
@@ -174,7 +189,7 @@ impl Kernels {
     }
 
     /// The loops that need no set of their own, compiled for this one.
-    pub(crate) fn loops(&self) -> &rows::Loops {
+    pub(crate) fn loops(&self) -> &Loops {
         &self.loops
     }
 }
@@ -193,4 +208,19 @@ pub(crate) fn pack(weights: &[i8], columns: usize, inputs: usize) -> Vec<i8> {
         }
     }
     packed
+}
+
+/// Floats as pieces of bytes, four to a float, for values that are kept where floats are.
+pub(crate) fn pieces(values: &[f32]) -> &[bytes::Piece] {
+    // SAFETY: every byte of a float is a byte, bytes need no alignment, and the length is that of the same memory.
+    let bytes = unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), values.len() * 4) };
+    <[u8]>::as_chunks(bytes).0
+}
+
+/// The same to be written: whatever the bytes, they are floats again.
+pub(crate) fn pieces_mut(values: &mut [f32]) -> &mut [bytes::Piece] {
+    let length = values.len() * 4;
+    // SAFETY: as above, and every four bytes are a float.
+    let bytes = unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), length) };
+    <[u8]>::as_chunks_mut(bytes).0
 }

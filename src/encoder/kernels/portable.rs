@@ -1,6 +1,6 @@
 //! The plain form of each loop: what the others must equal, and what any processor runs.
 
-use super::rows::{compile, loops};
+use super::loops::{compile, loops};
 use super::{COLUMNS, FloatTile, GROUP, Kernels, Layout, Operands, Tile};
 
 loops!(compile plain crate::encoder::kernels::lanes::Plain<f32>, inline(never));

@@ -131,7 +131,7 @@ pub(crate) struct Columns<'a> {
 }
 
 /// Adds shift this far and back to round to the nearest whole number, ties to even.
-const SHIFT: f32 = 12_582_912.0;
+pub(super) const SHIFT: f32 = 12_582_912.0;
 
 /// A polynomial by Horner's rule, the highest power's factor first.
 #[inline(always)]
@@ -424,7 +424,7 @@ pub(super) fn quantize<F: Floats>(
                 let above = q.sub(F::Whole::splat(whole)).and(mask);
                 sums[n] = sums[n].add(above);
                 let blank = F::Whole::splat(whole.wrapping_sub(to.offset));
-                to.write((b, blocks), at[n], above.add(blank));
+                to.write(b, at[n], above.add(blank));
             }
         }
         for n in 0..SOME {
@@ -436,16 +436,16 @@ pub(super) fn quantize<F: Floats>(
 }
 
 impl Packed<'_> {
-    /// Writes a piece of row `r` of those that are packed, block `b` of its columns, of `blocks`.
+    /// Writes a piece of row `r` of those that are packed, block `b` of its columns.
     #[inline(always)]
-    fn write<W: Whole>(&mut self, (b, blocks): (usize, usize), r: usize, q: W) {
+    pub(super) fn write<W: Whole>(&mut self, b: usize, r: usize, q: W) {
         let (row, rows) = (self.first + r, self.rows);
         match self.layout {
-            Layout::Rows => put(self.bytes, &[q.bytes()], (row * blocks + b) * COLUMNS, 0),
+            Layout::Pieces => put(self.bytes, &[q.bytes()], (b * rows + row) * COLUMNS, 0),
             Layout::Shorts => {
                 let q = q.shorts().map(i16::to_ne_bytes);
                 let parts = q.as_flattened().as_chunks::<32>().0;
-                put(self.bytes, parts, (row * blocks + b) * COLUMNS * 2, 0);
+                put(self.bytes, parts, (b * rows + row) * COLUMNS * 2, 0);
             }
             Layout::Groups => {
                 let q = q.bytes();
@@ -589,8 +589,8 @@ pub(super) fn shares<F: Floats>(
                 let whole = e.sub(half).add(shift);
                 let rest = e.sub(whole.sub(shift)).mul(steps).add(shift);
                 let r = at[n];
-                to[0].write((b, blocks), r, whole.bits().sub(shift_bits).sub(offset));
-                to[1].write((b, blocks), r, rest.bits().sub(shift_bits).sub(offset));
+                to[0].write(b, r, whole.bits().sub(shift_bits).sub(offset));
+                to[1].write(b, r, rest.bits().sub(shift_bits).sub(offset));
             }
         }
         for n in 0..SOME {
@@ -654,58 +654,3 @@ pub(super) fn pack_columns<F: Floats>(
     }
     sum.store(sums);
 }
-
-/// The list of loops, for the macros below: `loops!(make …)` hands it to `make!` behind `[…]`.
-macro_rules! loops {
-    ($make:ident $($with:tt)*) => {
-        $make! { [$($with)*]
-            fn moments(rows: Rows<'_>, epsilon: f32, out: &mut [Moments]);
-            fn norm(rows: Rows<'_>, norm: &Normed<'_>, out: &mut [f32], step: usize);
-            fn floats(rows: Rows<'_>, norm: Option<&Normed<'_>>, out: &mut [f32]);
-            fn extents(rows: Rows<'_>, norm: Option<&Normed<'_>>, out: &mut [(f32, f32)]);
-            fn quantize(rows: Rows<'_>, norm: Option<&Normed<'_>>, scales: &mut [Scale], bounds: (i32, i32), to: Packed<'_>);
-            fn finish(sums: &[WholeLanes], rows: &[Scale], columns: Columns<'_>, activation: Activation, residual: Option<&[Lanes]>, out: &mut [Lanes]);
-            fn finish_floats(sums: &[Lanes], bias: &Lanes, activation: Activation, residual: Option<&[Lanes]>, out: &mut [Lanes]);
-            fn softmax(row: &mut [f32], width: usize, scale: f32);
-            fn shares(rows: Rows<'_>, scale: f32, scales: &mut [Scale], to: [Packed<'_>; 2]);
-            fn column_sums(rows: &[Lanes], out: &mut Lanes);
-            fn pack_columns(rows: &[Lanes], to: &mut [u8], scale: &mut Lanes, sums: &mut WholeLanes);
-        }
-    };
-}
-
-macro_rules! declare {
-    ([] $(fn $name:ident($($argument:ident: $of:ty),*);)*) => {
-        /// Every loop of this module as one set of instructions has it.
-        #[derive(Clone, Copy)]
-        pub(crate) struct Loops {
-            $(pub(super) $name: unsafe fn($($of),*),)*
-        }
-
-        impl Loops {
-            $(pub(crate) fn $name(&self, $($argument: $of),*) {
-                // SAFETY: a set of loops is handed out for a processor that has its instructions.
-                unsafe { (self.$name)($($argument),*) }
-            })*
-        }
-    };
-}
-
-loops!(declare);
-
-macro_rules! compile {
-    ([$module:ident $lanes:ty, $attribute:meta] $(fn $name:ident($($argument:ident: $of:ty),*);)*) => {
-        mod $module {
-            use crate::encoder::kernels::lanes::WholeLanes;
-            use crate::encoder::kernels::rows::{self, *};
-
-            $(#[$attribute]
-            fn $name($($argument: $of),*) {
-                rows::$name::<$lanes>($($argument),*);
-            })*
-
-            pub(in crate::encoder::kernels) const LOOPS: Loops = Loops { $($name),* };
-        }
-    };
-}
-pub(super) use {compile, loops};

@@ -13,12 +13,12 @@ fn noise(seed: u64) -> impl FnMut() -> f32 {
     }
 }
 
-/// Where an input of a row lies among a block's packed activations, whose rows have `inputs`.
-fn place(set: &Kernels, (rows, inputs): (usize, usize), row: usize, input: usize) -> usize {
-    let stride = inputs.next_multiple_of(COLUMNS);
+/// Where an input of a row lies among a block's packed activations.
+fn place(set: &Kernels, rows: usize, row: usize, input: usize) -> usize {
+    let piece = (input / COLUMNS * rows + row) * COLUMNS + input % COLUMNS;
     match set.layout {
-        Layout::Rows => row * stride + input,
-        Layout::Shorts => (row * stride + input) * 2,
+        Layout::Pieces => piece,
+        Layout::Shorts => piece * 2,
         Layout::Groups => (input / 4 * rows + row) * 4 + input % 4,
         Layout::Pairs => (input / 8 * rows + row) * 8 + input % 8,
     }
@@ -30,7 +30,7 @@ fn packed(set: &Kernels, rows: &[Vec<u8>], groups: usize) -> Vec<u8> {
     let mut bytes = vec![0; set.block_bytes(rows.len(), groups)];
     for (r, row) in rows.iter().enumerate() {
         for (i, q) in row.iter().enumerate() {
-            let at = place(set, (rows.len(), row.len()), r, i);
+            let at = place(set, rows.len(), r, i);
             let value = i32::from(*q) - set.offset;
             let value = (value as i16).to_ne_bytes();
             bytes[at..at + size].copy_from_slice(&value[..size]);
@@ -84,6 +84,7 @@ fn tiles_equal_plain_sums_whatever_is_multiplied() {
                 rows: count,
                 groups,
                 activations: &packed(&set, &rows, groups),
+                step: set.block_bytes(count, GROUPS),
                 weights: &weights_packed,
                 ahead: &weights_packed,
             };
@@ -235,7 +236,7 @@ fn rows_are_normed_and_rounded_alike_by_every_set_and_as_onnx_says() {
                     for i in 0..width {
                         let x = of_row(r, i);
                         assert!(floats[r * width + i] == x, "{set:?}");
-                        let at = place(&set, (block, width), r + 1, i);
+                        let at = place(&set, block, r + 1, i);
                         let q = match set.layout == Layout::Shorts {
                             true => i32::from(i16::from_ne_bytes([bytes[at], bytes[at + 1]])),
                             false if set.offset == 128 => i32::from(bytes[at] as i8),
@@ -350,7 +351,7 @@ fn softmax_is_that_of_wide_floats_and_leaves_nothing_behind_its_width() {
 /// Bytes of a row, as whole numbers above its zero.
 fn unpacked(set: &Kernels, bytes: &[u8], rows: usize, row: usize, inputs: usize) -> Vec<i32> {
     let of = |i: usize| {
-        let at = place(set, (rows, inputs), row, i);
+        let at = place(set, rows, row, i);
         set.offset
             + match set.layout == Layout::Shorts {
                 true => i32::from(i16::from_ne_bytes([bytes[at], bytes[at + 1]])),

@@ -3,11 +3,12 @@
 use std::arch::is_x86_feature_detected;
 use std::arch::x86_64::*;
 
-use super::rows::{compile, loops};
-use super::{COLUMNS, FloatTile, GROUP, Kernels, Layout, Operands, Tile, row_stride};
+use super::lanes::x86_64::{Floats256, Floats512};
+use super::loops::{compile, loops};
+use super::{COLUMNS, FloatTile, GROUP, GROUPS, Kernels, Layout, Operands, Tile};
 
-loops!(compile avx2 crate::encoder::kernels::lanes::x86_64::Floats256, target_feature(enable = "avx2"));
-loops!(compile avx512 crate::encoder::kernels::lanes::x86_64::Floats512, target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq"));
+loops!(compile avx2 super::Floats256, target_feature(enable = "avx2"));
+loops!(compile avx512 super::Floats512, target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx512vnni"));
 
 /// Bytes of a group of weights.
 const STEP: usize = COLUMNS * GROUP;
@@ -25,7 +26,7 @@ pub(super) fn sets() -> Vec<Kernels> {
             name: "avx512-vnni",
             rows: 12,
             is_flexible: true,
-            layout: Layout::Rows,
+            layout: Layout::Pieces,
             offset: 0,
             tile: tile_avx512_vnni,
             float_tile: float_tile_avx512,
@@ -37,7 +38,7 @@ pub(super) fn sets() -> Vec<Kernels> {
             name: "avx-vnni",
             rows: 6,
             is_flexible: true,
-            layout: Layout::Rows,
+            layout: Layout::Pieces,
             offset: 0,
             tile: tile_avx_vnni,
             float_tile: float_tile_avx2,
@@ -86,25 +87,43 @@ fn fetch(ahead: &[i8], line: usize) {
     }
 }
 
+/// Hands each group its number, and where its weights and its first row of activations are, `size` bytes an input.
+macro_rules! each_group {
+    ($of:expr, $size:literal, |$g:ident, $w:ident, $a:ident| $body:block) => {
+        let (w, a) = ($of.weights.as_ptr(), $of.activations.as_ptr());
+        // Whole blocks in a loop of their own, which is unrolled.
+        let whole = $of.groups / GROUPS;
+        for block in 0..whole {
+            each_group!(@block GROUPS, block, $of, w, a, $size, |$g, $w, $a| $body);
+        }
+        each_group!(@block $of.groups % GROUPS, whole, $of, w, a, $size, |$g, $w, $a| $body);
+    };
+    (@block $count:expr, $block:expr, $of:expr, $weights:ident, $activations:ident, $size:literal, |$g:ident, $w:ident, $a:ident| $body:block) => {
+        for n in 0..$count {
+            let $g = $block * GROUPS + n;
+            // SAFETY: the caller checked that so many groups are there.
+            unsafe {
+                let $w = $weights.add($g * STEP);
+                let $a = $activations.add($block * $of.step + n * GROUP * $size);
+                $body
+            }
+        }
+    };
+}
+
 /// One register a row.
 #[inline]
 #[target_feature(enable = "avx512f,avx512vnni")]
 fn avx512_vnni<const ROWS: usize>(of: Operands<'_>, sums: &mut Tile) {
     let mut acc = [_mm512_setzero_si512(); ROWS];
-    let (a, w) = (of.activations.as_ptr(), of.weights.as_ptr());
-    let stride = row_stride(of.groups);
-    for g in 0..of.groups {
+    each_group!(of, 1, |g, w, a| {
         fetch(of.ahead, g);
-        // SAFETY: the caller checked that `groups` groups are there.
-        unsafe {
-            let w = _mm512_loadu_si512(w.add(g * STEP).cast());
-            let a = a.add(g * GROUP);
-            for (r, acc) in acc.iter_mut().enumerate() {
-                let a = _mm512_set1_epi32(a.add(r * stride).cast::<i32>().read_unaligned());
-                *acc = _mm512_dpbusd_epi32(*acc, a, w);
-            }
+        let w = _mm512_loadu_si512(w.cast());
+        for (r, acc) in acc.iter_mut().enumerate() {
+            let a = _mm512_set1_epi32(a.add(r * COLUMNS).cast::<i32>().read_unaligned());
+            *acc = _mm512_dpbusd_epi32(*acc, a, w);
         }
-    }
+    });
     for (sums, acc) in sums.iter_mut().zip(acc) {
         // SAFETY: a row of sums has 16 whole numbers.
         unsafe { _mm512_storeu_si512(sums.as_mut_ptr().cast(), acc) };
@@ -116,22 +135,16 @@ fn avx512_vnni<const ROWS: usize>(of: Operands<'_>, sums: &mut Tile) {
 #[target_feature(enable = "avx2,avxvnni")]
 fn avx_vnni<const ROWS: usize>(of: Operands<'_>, sums: &mut Tile) {
     let mut acc = [[_mm256_setzero_si256(); 2]; ROWS];
-    let (a, w) = (of.activations.as_ptr(), of.weights.as_ptr());
-    let stride = row_stride(of.groups);
-    for g in 0..of.groups {
+    each_group!(of, 1, |g, w, a| {
         fetch(of.ahead, g);
-        // SAFETY: the caller checked that `groups` groups are there.
-        unsafe {
-            let w = w.add(g * STEP).cast::<__m256i>();
-            let w = [_mm256_loadu_si256(w), _mm256_loadu_si256(w.add(1))];
-            let a = a.add(g * GROUP);
-            for (r, acc) in acc.iter_mut().enumerate() {
-                let a = _mm256_set1_epi32(a.add(r * stride).cast::<i32>().read_unaligned());
-                acc[0] = _mm256_dpbusd_avx_epi32(acc[0], a, w[0]);
-                acc[1] = _mm256_dpbusd_avx_epi32(acc[1], a, w[1]);
-            }
+        let w = w.cast::<__m256i>();
+        let w = [_mm256_loadu_si256(w), _mm256_loadu_si256(w.add(1))];
+        for (r, acc) in acc.iter_mut().enumerate() {
+            let a = _mm256_set1_epi32(a.add(r * COLUMNS).cast::<i32>().read_unaligned());
+            acc[0] = _mm256_dpbusd_avx_epi32(acc[0], a, w[0]);
+            acc[1] = _mm256_dpbusd_avx_epi32(acc[1], a, w[1]);
         }
-    }
+    });
     for (sums, acc) in sums.iter_mut().zip(acc) {
         let to = sums.as_mut_ptr().cast::<__m256i>();
         // SAFETY: a row of sums has 16 whole numbers.
@@ -142,7 +155,7 @@ fn avx_vnni<const ROWS: usize>(of: Operands<'_>, sums: &mut Tile) {
     }
 }
 
-/// Groups after which the two halves of a tile change places, so that both read from the first cache.
+/// Groups after which the two halves of a tile change places, so that both read from the first cache; whole blocks.
 const STRETCH: usize = 192;
 
 /// Two halves of 8 columns. Weights are widened to i16 and multiplied in pairs, whose sums are
@@ -151,44 +164,39 @@ const STRETCH: usize = 192;
 #[target_feature(enable = "avx2")]
 fn avx2_pairs<const ROWS: usize>(of: Operands<'_>, sums: &mut Tile) {
     *sums = Default::default();
-    let stride = 2 * row_stride(of.groups);
     let mut from = 0;
     while from < of.groups {
         let count = STRETCH.min(of.groups - from);
         let part = Operands {
             groups: count,
-            activations: &of.activations[from * GROUP * 2..],
+            activations: &of.activations[from / GROUPS * of.step..],
             weights: &of.weights[from * STEP..][..count * STEP],
             ahead: of.ahead.get(from * STEP..).unwrap_or_default(),
             ..of
         };
-        half_avx2::<ROWS>(part, stride, 0, sums);
-        half_avx2::<ROWS>(Operands { ahead: &[], ..part }, stride, 1, sums);
+        half_avx2::<ROWS>(part, 0, sums);
+        half_avx2::<ROWS>(Operands { ahead: &[], ..part }, 1, sums);
         from += count;
     }
 }
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn half_avx2<const ROWS: usize>(of: Operands<'_>, stride: usize, half: usize, sums: &mut Tile) {
+fn half_avx2<const ROWS: usize>(of: Operands<'_>, half: usize, sums: &mut Tile) {
     // Each register holds four columns, two sums each.
     let mut acc = [[_mm256_setzero_si256(); 2]; ROWS];
-    let (a, w) = (of.activations.as_ptr(), of.weights.as_ptr());
-    for g in 0..of.groups {
+    each_group!(of, 2, |g, w, a| {
         fetch(of.ahead, g);
-        // SAFETY: the slices hold `groups` groups: the caller cut them so.
-        unsafe {
-            let w = w.add(g * STEP + half * STEP / 2).cast::<__m128i>();
-            let w0 = _mm256_cvtepi8_epi16(_mm_loadu_si128(w));
-            let w1 = _mm256_cvtepi8_epi16(_mm_loadu_si128(w.add(1)));
-            let a = a.add(g * GROUP * 2);
-            for (r, acc) in acc.iter_mut().enumerate() {
-                let a = _mm256_set1_epi64x(a.add(r * stride).cast::<i64>().read_unaligned());
-                acc[0] = _mm256_add_epi32(acc[0], _mm256_madd_epi16(w0, a));
-                acc[1] = _mm256_add_epi32(acc[1], _mm256_madd_epi16(w1, a));
-            }
+        let w = w.add(half * STEP / 2).cast::<__m128i>();
+        let w0 = _mm256_cvtepi8_epi16(_mm_loadu_si128(w));
+        let w1 = _mm256_cvtepi8_epi16(_mm_loadu_si128(w.add(1)));
+        for (r, acc) in acc.iter_mut().enumerate() {
+            let a = a.add(r * COLUMNS * 2).cast::<i64>().read_unaligned();
+            let a = _mm256_set1_epi64x(a);
+            acc[0] = _mm256_add_epi32(acc[0], _mm256_madd_epi16(w0, a));
+            acc[1] = _mm256_add_epi32(acc[1], _mm256_madd_epi16(w1, a));
         }
-    }
+    });
     for (sums, acc) in sums.iter_mut().zip(acc) {
         // Columns 0 1 4 5 | 2 3 6 7, then in their order.
         let pairs = _mm256_hadd_epi32(acc[0], acc[1]);

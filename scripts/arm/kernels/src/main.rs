@@ -28,6 +28,7 @@ fn tile_of<'a>(set: &Kernels, groups: usize, activations: &'a [u8], weights: &'a
         rows: set.rows,
         groups,
         activations,
+        step: set.block_step(set.rows),
         weights,
         ahead: &[],
     }

@@ -77,6 +77,19 @@ impl Whole for Whole128 {
         fn up<const BITS: u32>(self) -> Self {
             quarters!(Self, |a| vshlq_s32(a, vdupq_n_s32(BITS as i32)), self)
         }
+        fn down<const BITS: u32>(self) -> Self {
+            quarters!(Self, |a| vshlq_s32(a, vdupq_n_s32(-(BITS as i32))), self)
+        }
+        fn add_product(self, byte: Self, short: Self) -> Self {{
+            let (s, a, b) = (self.0, byte.0, short.0);
+            Self([0, 1, 2, 3].map(|n| vmlaq_s32(s[n], a[n], b[n])))
+        }}
+        fn of_bytes(from: &[u8; COLUMNS]) -> Self {{
+            let bytes = vld1q_u8(from.as_ptr());
+            let (low, high) = (vmovl_u8(vget_low_u8(bytes)), vmovl_high_u8(bytes));
+            let whole = [vmovl_u16(vget_low_u16(low)), vmovl_high_u16(low), vmovl_u16(vget_low_u16(high)), vmovl_high_u16(high)];
+            Self(whole.map(|v| vreinterpretq_s32_u32(v)))
+        }}
         fn floats(self) -> Floats128 { quarters!(Floats128, |a| vcvtq_f32_s32(a), self) }
         fn as_floats(self) -> Floats128 { quarters!(Floats128, |a| vreinterpretq_f32_s32(a), self) }
         fn bytes(self) -> [u8; COLUMNS] {{

@@ -68,6 +68,11 @@ pub(crate) trait Whole: Copy {
     fn or(self, other: Self) -> Self;
     /// Moved up by `BITS`.
     fn up<const BITS: u32>(self) -> Self;
+    /// Moved down by `BITS`; the sign stays.
+    fn down<const BITS: u32>(self) -> Self;
+    /// With the product of a byte and a number of 16 bits added.
+    fn add_product(self, byte: Self, short: Self) -> Self;
+    fn of_bytes(from: &[u8; COLUMNS]) -> Self;
     /// The nearest floats.
     fn floats(self) -> Self::Floats;
     /// The floats that have these bits.
@@ -176,6 +181,18 @@ impl Whole for Plain<i32> {
     #[inline(always)]
     fn up<const BITS: u32>(self) -> Self {
         Self(self.0.map(|v| v << BITS))
+    }
+    #[inline(always)]
+    fn down<const BITS: u32>(self) -> Self {
+        Self(self.0.map(|v| v >> BITS))
+    }
+    #[inline(always)]
+    fn add_product(self, byte: Self, short: Self) -> Self {
+        self.add(byte.mul(short))
+    }
+    #[inline(always)]
+    fn of_bytes(from: &[u8; COLUMNS]) -> Self {
+        Self(from.map(i32::from))
     }
     #[inline(always)]
     fn floats(self) -> Plain<f32> {

@@ -1,4 +1,4 @@
-//! Lanes of AVX-512 and of AVX2.
+//! Lanes of AVX-512 with VNNI and of AVX2.
 //!
 //! SAFETY of all: the loops are compiled for the set and handed out for a processor that has it.
 
@@ -45,6 +45,11 @@ impl Whole for Whole512 {
         fn and(self, other: Self) -> Self { Self(_mm512_and_si512(self.0, other.0)) }
         fn or(self, other: Self) -> Self { Self(_mm512_or_si512(self.0, other.0)) }
         fn up<const BITS: u32>(self) -> Self { Self(_mm512_slli_epi32::<BITS>(self.0)) }
+        fn down<const BITS: u32>(self) -> Self { Self(_mm512_srai_epi32::<BITS>(self.0)) }
+        fn add_product(self, byte: Self, short: Self) -> Self { Self(_mm512_dpwssd_epi32(self.0, byte.0, short.0)) }
+        fn of_bytes(from: &[u8; COLUMNS]) -> Self {
+            Self(_mm512_cvtepu8_epi32(_mm_loadu_si128(from.as_ptr().cast())))
+        }
         fn floats(self) -> Floats512 { Floats512(_mm512_cvtepi32_ps(self.0)) }
         fn as_floats(self) -> Floats512 { Floats512(_mm512_castsi512_ps(self.0)) }
         fn bytes(self) -> [u8; COLUMNS] { std::mem::transmute(_mm512_cvtepi32_epi8(self.0)) }
@@ -119,6 +124,20 @@ impl Whole for Whole256 {
         fn up<const BITS: u32>(self) -> Self {{
             let by = _mm_cvtsi32_si128(BITS as i32);
             Self(_mm256_sll_epi32(self.0, by), _mm256_sll_epi32(self.1, by))
+        }}
+        fn down<const BITS: u32>(self) -> Self {{
+            let by = _mm_cvtsi32_si128(BITS as i32);
+            Self(_mm256_sra_epi32(self.0, by), _mm256_sra_epi32(self.1, by))
+        }}
+        fn add_product(self, byte: Self, short: Self) -> Self {
+            self.add(halves!(Self, _mm256_madd_epi16, byte, short))
+        }
+        fn of_bytes(from: &[u8; COLUMNS]) -> Self {{
+            let from = from.as_ptr();
+            Self(
+                _mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast())),
+                _mm256_cvtepu8_epi32(_mm_loadl_epi64(from.add(8).cast())),
+            )
         }}
         fn floats(self) -> Floats256 { halves!(Floats256, _mm256_cvtepi32_ps, self) }
         fn as_floats(self) -> Floats256 { halves!(Floats256, _mm256_castsi256_ps, self) }
