@@ -19,6 +19,8 @@ mod pool;
 mod portable;
 pub(crate) mod rows;
 #[cfg(test)]
+mod bytes_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
