@@ -22,6 +22,8 @@ use crate::bundle::{Bundle, ImageSections};
 use crate::error::{Error, Result};
 use crate::frame::Frame;
 #[cfg(feature = "import")]
+use self::onnx::Pairs;
+#[cfg(feature = "import")]
 use crate::preprocess::Preprocess;
 use crate::preprocess::Preprocessor;
 use crate::store::{self, SectionRef};
@@ -377,7 +379,7 @@ pub(crate) fn fuse(
     dim: usize,
 ) -> Result<Result<ImageEncoder, String>> {
     let shape = input_shape(&Preprocessor::new(preprocess.clone())?);
-    let typed = typed(onnx, &shape, Some(dim))?;
+    let typed = typed(onnx, &shape, Some(dim), Pairs::Rounded)?;
     Ok(match fused::lower::lower(&typed) {
         Err(why) => Err(why),
         // Halves would become floats, twice as large.
@@ -403,15 +405,21 @@ pub(crate) fn fused_products(graph: &[u8], weights: SectionRef) -> Result<(usize
 /// Ours where the graph is known to it, else tract's.
 #[cfg(feature = "import")]
 fn onnx_engine(bytes: &[u8], shape: &[usize; 4], dim: usize, threads: usize) -> Result<Engine> {
-    let typed = typed(bytes, shape, Some(dim))?;
-    match fused::lower::lower(&typed) {
+    let rounded = typed(bytes, shape, Some(dim), Pairs::Rounded)?;
+    match fused::lower::lower(&rounded) {
         Ok((steps, weights)) => {
-            drop(typed);
+            drop(rounded);
             let program = fused::Program::new(steps, SectionRef::of_bytes(&weights)?)?;
             Ok(fused_engine(program, threads))
         }
         Err(why) => {
             log::debug!("the image encoder is not fused: {why}");
+            // Rounding to a fixed grid, which tract does slowly, is left out there.
+            let typed = if fused::lower::has_grids(&rounded) {
+                typed(bytes, shape, Some(dim), Pairs::Clamped)?
+            } else {
+                rounded
+            };
             let plan = onnx::plan(typed, threads)?;
             Ok(Engine::Tract(tracted::Tracted::new(plan, shape)?))
         }
@@ -420,8 +428,13 @@ fn onnx_engine(bytes: &[u8], shape: &[usize; 4], dim: usize, threads: usize) -> 
 
 /// The encoder in the bytes of an ONNX file, typed for pictures of `shape`.
 #[cfg(feature = "import")]
-fn typed(bytes: &[u8], shape: &[usize; 4], dim: Option<usize>) -> Result<TypedModel> {
-    let graph = onnx::Onnx::parse(bytes)?;
+fn typed(
+    bytes: &[u8],
+    shape: &[usize; 4],
+    dim: Option<usize>,
+    pairs: Pairs,
+) -> Result<TypedModel> {
+    let graph = onnx::Onnx::parse_with(bytes, pairs)?;
     let input = the_image_input(&graph, shape)?;
     let output = the_feature_output(&graph, dim)?;
     let shape = shape.map(onnx::Length::Fixed);
@@ -437,7 +450,7 @@ fn typed(bytes: &[u8], shape: &[usize; 4], dim: Option<usize>) -> Result<TypedMo
 #[cfg(feature = "import")]
 pub(crate) fn feature_width(onnx: &[u8], preprocess: &Preprocess) -> Result<usize> {
     let shape = input_shape(&Preprocessor::new(preprocess.clone())?);
-    let plan = onnx::plan(typed(onnx, &shape, None)?, 1)?;
+    let plan = onnx::plan(typed(onnx, &shape, None, Pairs::Clamped)?, 1)?;
     let fact = plan.model().output_fact(0).map_err(|e| run_error(&e))?;
     let shape = fact.shape.as_concrete();
     match shape {

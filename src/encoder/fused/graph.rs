@@ -1,6 +1,7 @@
 //! What a fused encoder does, step by step: the form in which bundles keep it.
 //!
-//! A value is a matrix of floats for each picture: `rows` tokens by `width` columns. Steps come in an
+//! A value is a matrix for each picture, `rows` tokens or pixels by `width` columns or channels: of floats, or of
+//! bytes on a grid that the file fixed. Steps come in an
 //! order in which they can run; each makes one value. Weights lie in one section beside the graph,
 //! named by their place there.
 
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::encoder::kernels::rows::{Activation, Grid};
 use crate::encoder::kernels::{COLUMNS, GROUP};
+use super::convolve::MOST_SIDE as MOST_WINDOW;
 use crate::error::{Error, Result};
 
 /// Steps of the largest encoder that we believe in.
@@ -59,6 +61,8 @@ pub(crate) struct Matrix {
 pub(crate) enum Form {
     /// `[block of 16 columns][input][column]`.
     Floats { weights: Place },
+    /// Packed s8 with a scale for each column, for single rows that stay floats.
+    Mixed { weights: Place, scales: Place },
     /// Packed s8 (see the kernels), with a scale, a sum and, where it is not 0, what stands for zero for each
     /// column, and how rows are rounded.
     Int8 {
@@ -77,6 +81,8 @@ pub(crate) enum Rounding {
     Row,
     /// All rows of a picture by the range of all.
     Picture,
+    /// Not at all: they are bytes already.
+    Kept,
     /// A grid that calibration fixed.
     Fixed {
         scale: f32,
@@ -89,7 +95,7 @@ pub(crate) enum Rounding {
 impl Rounding {
     pub(crate) fn grid(self) -> Grid {
         match self {
-            Self::Row | Self::Picture => Grid::Own,
+            Self::Row | Self::Picture | Self::Kept => Grid::Own,
             Self::Fixed {
                 scale,
                 zero,
@@ -102,6 +108,46 @@ impl Rounding {
                 high,
             },
         }
+    }
+}
+
+/// The bytes of a value: `scale·(q − zero)`, q from `low` to `high`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Levels {
+    pub(crate) scale: f32,
+    pub(crate) zero: u8,
+    pub(crate) low: u8,
+    pub(crate) high: u8,
+}
+
+/// Squares of `side` pixels, `stride` apart, from `before` pixels before the first line and column; `lines` ×
+/// `across` of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Window {
+    pub(crate) side: u32,
+    pub(crate) stride: u32,
+    pub(crate) before: [u32; 2],
+    pub(crate) lines: u32,
+    pub(crate) across: u32,
+}
+
+impl Window {
+    fn pixels(self) -> usize {
+        self.lines as usize * self.across as usize
+    }
+
+    /// Whether its numbers are believable beside lines of `across` pixels.
+    fn fits(self, lines: usize, across: usize) -> bool {
+        let along = |length: usize, before: u32, count: u32| {
+            let (side, stride) = (self.side as usize, self.stride as usize);
+            // Every square has a pixel of the picture, and less than a side lies before the first.
+            let last = (count as usize).saturating_sub(1) * stride;
+            before < self.side && last < length + before as usize && last + side < 2 * MOST_SIDE as usize
+        };
+        let numbers = [self.side, self.stride, self.lines, self.across];
+        numbers.iter().all(|n| *n > 0 && *n < MOST_SIDE)
+            && along(lines, self.before[0], self.lines)
+            && along(across, self.before[1], self.across)
     }
 }
 
@@ -126,13 +172,15 @@ pub(crate) enum Step {
     },
     /// Each row normed.
     Norm { rows: Value, norm: Norm },
-    /// Each row normed, multiplied, activated, and `residual` added.
+    /// Each row normed, multiplied, activated, and `residual` added; or, of rows of bytes, multiplied and put on
+    /// `levels`, whose step and zero are then in the matrix's scales and bias.
     Linear {
         rows: Value,
         norm: Option<Norm>,
         matrix: Matrix,
         activation: Activation,
         residual: Option<Value>,
+        levels: Option<Levels>,
     },
     /// softmax(scale · Q Kᵀ) V for each head (Vaswani et al. 2017, equation 1), in 8 bits where `rounded`.
     Attention {
@@ -148,13 +196,49 @@ pub(crate) enum Step {
     Pick { rows: Value, row: u32 },
     /// The mean of the rows of each picture, from row `first`.
     Mean { rows: Value, first: u32 },
+    /// The picture on `levels`, and of it each window's pixels as a row, channel by channel.
+    Stem { window: Window, levels: Levels },
+    /// Of bytes, each window's pixels as a row, pixel by pixel with all channels of their blocks.
+    Windows { rows: Value, window: Window },
+    /// A convolution of each channel alone, put on `levels`: s8 weights `[block][pixel of the window][channel]`,
+    /// scales and bias as of a product.
+    Depthwise {
+        rows: Value,
+        window: Window,
+        weights: Place,
+        scales: Place,
+        bias: Place,
+        levels: Levels,
+    },
+    /// `a·factors[0] + b·factors[1] + factors[2]` of bytes, put on `levels`.
+    Sum {
+        values: [Value; 2],
+        factors: [f32; 3],
+        levels: Levels,
+    },
+    /// Softmax of a single row.
+    Softmax { rows: Value },
+    /// A single row brought to the length `scale`.
+    Unit { rows: Value, scale: f32 },
+    /// Single rows one behind the other; all but the last are whole blocks.
+    Join { values: Vec<Value> },
+}
+
+/// What the bytes of a value mean, and how many pixels a line has.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Pixels {
+    pub(crate) scale: f32,
+    pub(crate) zero: u8,
+    pub(crate) across: usize,
 }
 
 /// Rows and columns of a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Shape {
     pub(crate) rows: usize,
     pub(crate) width: usize,
+    /// Of a value of bytes.
+    pub(crate) pixels: Option<Pixels>,
 }
 
 impl Shape {
@@ -163,9 +247,14 @@ impl Shape {
         self.width.div_ceil(COLUMNS)
     }
 
-    /// Floats of the value of one picture.
+    /// Floats of the value of one picture, or as many as hold its bytes.
     pub(crate) fn values(self) -> usize {
-        self.rows * self.blocks() * COLUMNS
+        let values = self.rows * self.blocks() * COLUMNS;
+        if self.pixels.is_some() {
+            values / 4
+        } else {
+            values
+        }
     }
 }
 
@@ -185,7 +274,7 @@ impl Step {
             } => {
                 let form = match matrix.form {
                     Form::Int8 { .. } => "int8",
-                    Form::Floats { .. } => "float",
+                    Form::Floats { .. } | Form::Mixed { .. } => "float",
                 };
                 let mut words = format!("{form} product of {}", matrix.inputs);
                 if norm.is_some() {
@@ -205,17 +294,33 @@ impl Step {
             }
             Self::Pick { row, .. } => format!("row {row}"),
             Self::Mean { .. } => "mean".into(),
+            Self::Stem { window, .. } | Self::Windows { window, .. } => {
+                format!("windows of {}, stride {}", window.side, window.stride)
+            }
+            Self::Depthwise { window, .. } => {
+                format!("int8 depthwise of {}, stride {}", window.side, window.stride)
+            }
+            Self::Sum { .. } => "sum".into(),
+            Self::Softmax { .. } => "softmax".into(),
+            Self::Unit { .. } => "unit length".into(),
+            Self::Join { .. } => "joined".into(),
         }
     }
 
     /// Hands on every value that the step reads.
     pub(crate) fn reads(&self, mut each: impl FnMut(Value)) {
         match self {
-            Self::Patches { .. } => {}
+            Self::Patches { .. } | Self::Stem { .. } => {}
             Self::Embed { rows, .. }
             | Self::Norm { rows, .. }
             | Self::Pick { rows, .. }
+            | Self::Windows { rows, .. }
+            | Self::Depthwise { rows, .. }
+            | Self::Softmax { rows }
+            | Self::Unit { rows, .. }
             | Self::Mean { rows, .. } => each(*rows),
+            Self::Sum { values, .. } => values.iter().copied().for_each(each),
+            Self::Join { values } => values.iter().copied().for_each(each),
             Self::Linear { rows, residual, .. } => {
                 each(*rows);
                 residual.iter().copied().for_each(each);
@@ -233,11 +338,13 @@ impl Graph {
     pub(crate) fn linear_products(&self) -> (usize, Vec<String>) {
         let (mut int8, mut floats) = (0, Vec::new());
         for (at, step) in self.steps.iter().enumerate() {
-            if let Step::Linear { matrix, .. } = step {
-                match matrix.form {
+            match step {
+                Step::Linear { matrix, .. } => match matrix.form {
                     Form::Int8 { .. } => int8 += 1,
-                    Form::Floats { .. } => floats.push(format!("step {at}")),
-                }
+                    Form::Floats { .. } | Form::Mixed { .. } => floats.push(format!("step {at}")),
+                },
+                Step::Depthwise { .. } => int8 += 1,
+                _ => {}
             }
         }
         (int8, floats)
@@ -267,7 +374,7 @@ impl Graph {
             });
             shapes.push(shape.ok_or_else(|| wrong(at, &format!("{step:?}")))?);
         }
-        if shapes.last().is_none_or(|s| s.rows != 1) {
+        if shapes.last().is_none_or(|s| s.rows != 1 || s.pixels.is_some()) {
             return Err(wrong(
                 self.steps.len() - 1,
                 "a last step that is no single row",
@@ -286,6 +393,27 @@ fn wrong(at: usize, found: &str) -> Error {
     )
 }
 
+fn floats(rows: usize, width: usize) -> Shape {
+    Shape {
+        rows,
+        width,
+        pixels: None,
+    }
+}
+
+/// The shape of bytes on `levels`.
+fn of_levels(shape: Shape, levels: &Levels, across: usize) -> Shape {
+    let pixels = Pixels {
+        scale: levels.scale,
+        zero: levels.zero,
+        across,
+    };
+    Shape {
+        pixels: Some(pixels),
+        ..shape
+    }
+}
+
 /// Checks a step against those before it; `None` is a misfit.
 struct Check<'a> {
     graph: &'a Graph,
@@ -294,8 +422,29 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    fn shape(&self, value: Value) -> Option<Shape> {
+    fn any_shape(&self, value: Value) -> Option<Shape> {
         self.shapes.get(value as usize).copied()
+    }
+
+    /// Of a value of floats.
+    fn shape(&self, value: Value) -> Option<Shape> {
+        self.any_shape(value).filter(|s| s.pixels.is_none())
+    }
+
+    /// Of a single row of floats.
+    fn row(&self, value: Value) -> Option<Shape> {
+        self.shape(value).filter(|s| s.rows == 1)
+    }
+
+    /// Of a value of bytes, whose lines are whole.
+    fn pixels(&self, value: Value) -> Option<(Shape, Pixels)> {
+        let shape = self.any_shape(value)?;
+        Some((shape, shape.pixels?))
+    }
+
+    fn levels(&self, levels: &Levels) -> Option<()> {
+        let is_step = levels.scale > 0.0 && levels.scale.is_finite();
+        (is_step && levels.low <= levels.high).then_some(())
     }
 
     /// Whether a place holds so many items of so many bytes, aligned for them.
@@ -323,6 +472,10 @@ impl Check<'_> {
         self.holds(m.bias, padded, 4)?;
         match m.form {
             Form::Floats { weights } => self.holds(weights, padded * inputs, 4),
+            Form::Mixed { weights, scales } => {
+                self.holds(weights, padded * inputs.next_multiple_of(GROUP), 1)?;
+                self.holds(scales, padded, 4)
+            }
             Form::Int8 {
                 weights,
                 scales,
@@ -347,7 +500,7 @@ impl Check<'_> {
                         (scale > 0.0 && scale.is_finite() && bounds && (low..=high).contains(&zero))
                             .then_some(())
                     }
-                    Rounding::Row | Rounding::Picture => Some(()),
+                    Rounding::Row | Rounding::Picture | Rounding::Kept => Some(()),
                 }
             }
         }
@@ -365,9 +518,9 @@ impl Check<'_> {
             Step::Patches { side } => {
                 let side = *side as usize;
                 let fits = side > 0 && height % side == 0 && width % side == 0;
-                fits.then(|| Shape {
-                    rows: (height / side) * (width / side),
-                    width: channels * side * side,
+                fits.then(|| {
+                    let rows = (height / side) * (width / side);
+                    floats(rows, channels * side * side)
                 })
             }
             Step::Embed { rows, first, table } => {
@@ -388,10 +541,11 @@ impl Check<'_> {
                 rows,
                 norm,
                 matrix,
+                activation,
                 residual,
-                ..
+                levels,
             } => {
-                let from = self.shape(*rows)?;
+                let from = self.any_shape(*rows)?;
                 if from.width != matrix.inputs as usize {
                     return None;
                 }
@@ -399,13 +553,26 @@ impl Check<'_> {
                     self.norm(norm, from.width)?;
                 }
                 self.matrix(matrix)?;
-                let shape = Shape {
-                    rows: from.rows,
-                    width: matrix.columns as usize,
-                };
-                match residual {
-                    Some(r) if self.shape(*r)? != shape => None,
-                    _ => Some(shape),
+                let shape = floats(from.rows, matrix.columns as usize);
+                let kept = matches!(
+                    matrix.form,
+                    Form::Int8 { rounding: Rounding::Kept, zeros: None, .. }
+                );
+                match (from.pixels, levels) {
+                    (Some(pixels), Some(levels)) => {
+                        self.levels(levels)?;
+                        let plain = norm.is_none()
+                            && residual.is_none()
+                            && *activation == Activation::None;
+                        (kept && plain).then_some(of_levels(shape, levels, pixels.across))
+                    }
+                    (None, None) if !kept => {
+                        let single = !matches!(matrix.form, Form::Mixed { .. })
+                            || from.rows == 1 && norm.is_none();
+                        let added = residual.is_none_or(|r| self.shape(r) == Some(shape));
+                        (single && added).then_some(shape)
+                    }
+                    _ => None,
                 }
             }
             Step::Attention {
@@ -428,18 +595,80 @@ impl Check<'_> {
                 let width = heads.checked_mul(head_width)?;
                 let shapes = [query, key, value].map(|p| self.part(*p, width));
                 let [query, key, value] = [shapes[0]?, shapes[1]?, shapes[2]?];
-                (key.rows == value.rows).then_some(Shape {
-                    rows: query.rows,
-                    width,
-                })
+                (key.rows == value.rows).then_some(floats(query.rows, width))
             }
             Step::Pick { rows, row } => {
                 let shape = self.shape(*rows)?;
                 ((*row as usize) < shape.rows).then_some(Shape { rows: 1, ..shape })
             }
             Step::Mean { rows, first } => {
-                let shape = self.shape(*rows)?;
-                ((*first as usize) < shape.rows).then_some(Shape { rows: 1, ..shape })
+                let shape = self.any_shape(*rows)?;
+                // Sums of bytes of so many pixels are whole numbers of 32 bits.
+                let pixels = shape.pixels.is_none() || *first == 0 && shape.rows < 1 << 23;
+                (pixels && (*first as usize) < shape.rows).then_some(floats(1, shape.width))
+            }
+            Step::Stem { window, levels } => {
+                self.levels(levels)?;
+                let side = window.side as usize;
+                window.fits(height, width).then_some(())?;
+                let width = channels.checked_mul(side.checked_mul(side)?)?;
+                let shape = floats(window.pixels(), width);
+                Some(of_levels(shape, levels, window.across as usize))
+            }
+            Step::Windows { rows, window } => {
+                let (shape, pixels) = self.pixels(*rows)?;
+                window.fits(shape.rows / pixels.across, pixels.across).then_some(())?;
+                let side = window.side as usize;
+                let width = side.checked_mul(side)?.checked_mul(shape.blocks() * COLUMNS)?;
+                let pixels = Pixels {
+                    across: window.across as usize,
+                    ..pixels
+                };
+                Some(Shape {
+                    rows: window.pixels(),
+                    width,
+                    pixels: Some(pixels),
+                })
+            }
+            Step::Depthwise {
+                rows,
+                window,
+                weights,
+                scales,
+                bias,
+                levels,
+            } => {
+                let (shape, pixels) = self.pixels(*rows)?;
+                self.levels(levels)?;
+                window.fits(shape.rows / pixels.across, pixels.across).then_some(())?;
+                let padded = shape.blocks() * COLUMNS;
+                let side = window.side as usize;
+                // Sums of so many products are whole numbers of 32 bits.
+                (side <= MOST_WINDOW).then_some(())?;
+                self.holds(*weights, padded * side * side, 1)?;
+                self.holds(*scales, padded, 4)?;
+                self.holds(*bias, padded, 4)?;
+                let shape = floats(window.pixels(), shape.width);
+                Some(of_levels(shape, levels, window.across as usize))
+            }
+            Step::Sum { values, levels, .. } => {
+                let [(a, pixels), (b, other)] = [self.pixels(values[0])?, self.pixels(values[1])?];
+                self.levels(levels)?;
+                let alike = (a.rows, a.width, pixels.across) == (b.rows, b.width, other.across);
+                alike.then_some(of_levels(a, levels, pixels.across))
+            }
+            Step::Softmax { rows } => self.row(*rows),
+            Step::Unit { rows, scale } => {
+                let shape = self.row(*rows)?;
+                scale.is_finite().then_some(shape)
+            }
+            Step::Join { values } => {
+                let mut width = 0;
+                for value in values {
+                    (width % COLUMNS == 0).then_some(())?;
+                    width += self.row(*value)?.width;
+                }
+                Some(floats(1, width))
             }
         }
     }

@@ -3,14 +3,18 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::attend::{self, Scratch};
-use super::graph::{Form, Graph, Matrix, Norm, Part, Place, Rounding, Shape, Step, Value};
+use super::attend;
+use super::convolve::{self, Plane, Planes};
+use super::graph::{
+    Form, Graph, Levels, Matrix, Norm, Part, Place, Rounding, Shape, Step, Value, Window,
+};
 use super::view::{View, lanes};
 use crate::encoder::kernels::rows::{
     Activation, Columns, Grid, Lanes, MOST, Moments, Normed, Packed, Rows, Scale, scale_of,
 };
+use crate::encoder::kernels::bytes::{ByteRows, Piece, ToBytes};
 use crate::encoder::kernels::{
-    COLUMNS, FloatTile, GROUP, Kernels, MOST_ROWS, Operands, Pool, Tile,
+    COLUMNS, FloatTile, GROUP, Kernels, Layout, MOST_ROWS, Operands, Pool, Tile, pieces, pieces_mut,
 };
 use crate::error::Result;
 use crate::store::{self, SectionRef};
@@ -105,9 +109,12 @@ impl Program {
                     let count =
                         shape.rows as u64 * u64::from(matrix.inputs) * u64::from(matrix.columns);
                     match matrix.form {
-                        Form::Floats { .. } => all.1 += count,
+                        Form::Floats { .. } | Form::Mixed { .. } => all.1 += count,
                         Form::Int8 { .. } => all.0 += count,
                     }
+                }
+                Step::Depthwise { window, .. } => {
+                    all.0 += (shape.rows * shape.width) as u64 * u64::from(window.side).pow(2);
                 }
                 Step::Attention { key, rounded, .. } => {
                     let rows = self.shapes[key.value as usize].rows;
@@ -165,6 +172,31 @@ struct Block {
     scales: [Scale; MOST],
 }
 
+/// What one thread needs of its own.
+#[derive(Default)]
+struct Scratch {
+    attention: attend::Scratch,
+    lines: convolve::Scratch,
+}
+
+impl Scratch {
+    /// With room for every step: a thread may have its first one of a kind in any frame.
+    fn of(program: &Program, set: &Kernels) -> Self {
+        let mut lines = convolve::Scratch::default();
+        for step in &program.graph.steps {
+            if let Step::Depthwise { rows, window, .. } = step
+                && let Some(pixels) = program.shapes[*rows as usize].pixels
+            {
+                lines.reserve(*window, pixels.across);
+            }
+        }
+        Self {
+            attention: attend::Scratch::of(&program.graph, &program.shapes, set),
+            lines,
+        }
+    }
+}
+
 /// A program with its working memory.
 pub(crate) struct Machine {
     program: Arc<Program>,
@@ -173,6 +205,10 @@ pub(crate) struct Machine {
     slots: Vec<Vec<f32>>,
     blocks: Vec<Block>,
     scratches: Vec<Scratch>,
+    /// Pictures in bytes.
+    planes: Vec<u8>,
+    /// A single row, side by side.
+    row: Vec<f32>,
     /// Ranges of the pictures of a batch, where rows are rounded by them.
     extents: Vec<(f32, f32)>,
     pictures: usize,
@@ -184,7 +220,7 @@ impl Machine {
     /// Memory for one picture at a time, on `threads` threads.
     pub(crate) fn new(program: Arc<Program>, kernels: Kernels, threads: usize) -> Self {
         let pool = Pool::new(threads);
-        let scratch = |_| Scratch::of(&program.graph, &program.shapes, &kernels);
+        let scratch = |_| Scratch::of(&program, &kernels);
         let scratches = (0..pool.threads()).map(scratch).collect();
         let slots = program.slot_values.iter().map(|n| vec![0.0; *n]).collect();
         Self {
@@ -194,6 +230,8 @@ impl Machine {
             slots,
             blocks: Vec::new(),
             scratches,
+            planes: Vec::new(),
+            row: Vec::new(),
             extents: Vec::new(),
             pictures: 1,
             clock: None,
@@ -298,10 +336,27 @@ impl Machine {
             }
             Step::Linear {
                 rows,
+                matrix,
+                levels: Some(levels),
+                ..
+            } => self.multiply_bytes(program, *rows, matrix, *levels, count, out),
+            Step::Linear {
+                rows,
+                matrix:
+                    Matrix {
+                        form: Form::Mixed { weights, scales },
+                        bias,
+                        ..
+                    },
+                ..
+            } => self.multiply_row(program, *rows, [*weights, *scales, *bias], count, out),
+            Step::Linear {
+                rows,
                 norm,
                 matrix,
                 activation,
                 residual,
+                levels: None,
             } => {
                 self.pack(program, *rows, norm.as_ref(), matrix, count);
                 self.multiply(
@@ -338,6 +393,16 @@ impl Machine {
             Step::Mean { rows, first } => {
                 let from = self.view(program, *rows, count);
                 let (first, tokens) = (*first as usize, from.shape.rows);
+                if let Some(pixels) = from.shape.pixels {
+                    let planes = pieces(from.values).chunks_exact(tokens);
+                    for (plane, to) in planes.zip(out.as_chunks_mut::<COLUMNS>().0) {
+                        let mut sums = [0; COLUMNS];
+                        self.kernels.loops().sum_bytes(plane, &mut sums);
+                        let zero = f32::from(pixels.zero);
+                        *to = sums.map(|s| (s as f32 / tokens as f32 - zero) * pixels.scale);
+                    }
+                    return;
+                }
                 from.gather(out, |from, to| {
                     to.fill(0.0);
                     for row in from.chunks_exact(COLUMNS).skip(first) {
@@ -346,7 +411,308 @@ impl Machine {
                     to.iter_mut().for_each(|to| *to /= (tokens - first) as f32);
                 });
             }
+            Step::Stem { window, levels } => self.stem(program, pictures, *window, *levels, out),
+            Step::Windows { rows, window } => {
+                let from = self.slots[program.slots[*rows as usize]].as_slice();
+                let shape_of = program.shapes[*rows as usize];
+                let Some(pixels) = shape_of.pixels else {
+                    return;
+                };
+                let size = shape_of.rows * count;
+                let out = pieces_mut(out);
+                let side = window.side as usize;
+                let take = |_: &mut Scratch, unit: usize, out: &mut [Piece]| {
+                    let (tap, block) = (unit / shape_of.blocks(), unit % shape_of.blocks());
+                    let planes = pieces(from)[block * size..][..size].chunks_exact(shape_of.rows);
+                    for (plane, out) in planes.zip(out.chunks_exact_mut(shape.rows)) {
+                        let plane = Plane {
+                            pixels: plane,
+                            across: pixels.across,
+                            zero: pixels.zero,
+                        };
+                        convolve::taps(plane, *window, (tap / side, tap % side), out);
+                    }
+                };
+                self.pool
+                    .chunks(&mut self.scratches, out, shape.rows * count, take);
+            }
+            Step::Depthwise {
+                rows,
+                window,
+                weights,
+                scales,
+                bias,
+                levels,
+            } => {
+                let from = self.slots[program.slots[*rows as usize]].as_slice();
+                let shape_of = program.shapes[*rows as usize];
+                let Some(pixels) = shape_of.pixels else {
+                    return;
+                };
+                let loops = self.kernels.loops();
+                let size = shape_of.rows * count;
+                let taps = (window.side * window.side) as usize * COLUMNS;
+                let weights = store::i8s(program.part(*weights));
+                let (scales, bias) = (program.floats(*scales), program.floats(*bias));
+                let out = pieces_mut(out);
+                let convolve = |scratch: &mut Scratch, b: usize, out: &mut [Piece]| {
+                    let block = convolve::Block {
+                        weights: &weights[b * taps..][..taps],
+                        scale: &scales.as_chunks().0[b],
+                        bias: &bias.as_chunks().0[b],
+                        levels: *levels,
+                    };
+                    let planes = pieces(from)[b * size..][..size].chunks_exact(shape_of.rows);
+                    for (plane, out) in planes.zip(out.chunks_exact_mut(shape.rows)) {
+                        let plane = Plane {
+                            pixels: plane,
+                            across: pixels.across,
+                            zero: pixels.zero,
+                        };
+                        convolve::depthwise(loops, &mut scratch.lines, plane, *window, block, out);
+                    }
+                };
+                self.pool
+                    .chunks(&mut self.scratches, out, shape.rows * count, convolve);
+            }
+            Step::Sum {
+                values,
+                factors,
+                levels,
+            } => {
+                let loops = self.kernels.loops();
+                let size = shape.rows * count;
+                let [a, b] =
+                    values.map(|v| pieces(&self.slots[program.slots[v as usize]]));
+                let bounds = (levels.low, levels.high);
+                let add = |_: &mut Scratch, n: usize, out: &mut [Piece]| {
+                    let [a, b] = [a, b].map(|v| &v[n * size..][..size]);
+                    loops.add_bytes([a, b], *factors, bounds, out);
+                };
+                self.pool
+                    .chunks(&mut self.scratches, pieces_mut(out), size, add);
+            }
+            Step::Softmax { rows } => {
+                let set = self.kernels;
+                let loops = set.loops();
+                self.each_row(program, *rows, count, out, |row, width| {
+                    loops.softmax(row, width, 1.0);
+                });
+            }
+            Step::Unit { rows, scale } => {
+                self.each_row(program, *rows, count, out, |row, width| {
+                    let squares: f32 = row[..width].iter().map(|v| v * v).sum();
+                    let factor = scale / squares.sqrt();
+                    row.iter_mut().for_each(|v| *v *= factor);
+                });
+            }
+            Step::Join { values } => {
+                let mut first = 0;
+                for value in values {
+                    let from = self.view(program, *value, count);
+                    let length = from.shape.blocks() * count * COLUMNS;
+                    out[first..first + length].copy_from_slice(&from.values[..length]);
+                    first += length;
+                }
+            }
         }
+    }
+
+    /// Each picture's single row of a value, made anew side by side.
+    fn each_row(
+        &mut self,
+        program: &Program,
+        rows: Value,
+        count: usize,
+        out: &mut [f32],
+        make: impl Fn(&mut [f32], usize),
+    ) {
+        let width = program.shapes[rows as usize].width;
+        for picture in 0..count {
+            self.single_row(program, rows, count, picture);
+            make(&mut self.row, width);
+            for (b, piece) in self.row.chunks_exact(COLUMNS).enumerate() {
+                out[(b * count + picture) * COLUMNS..][..COLUMNS].copy_from_slice(piece);
+            }
+        }
+    }
+
+    /// Lays a picture's single row of a value side by side in `row`, in whole blocks.
+    fn single_row(&mut self, program: &Program, rows: Value, count: usize, picture: usize) {
+        let blocks = program.shapes[rows as usize].blocks();
+        let values = &self.slots[program.slots[rows as usize]];
+        self.row.resize(blocks * COLUMNS, 0.0);
+        for (b, piece) in self.row.chunks_exact_mut(COLUMNS).enumerate() {
+            piece.copy_from_slice(&values[(b * count + picture) * COLUMNS..][..COLUMNS]);
+        }
+    }
+
+    /// A single row of floats with weights of 8 bits.
+    fn multiply_row(
+        &mut self,
+        program: &Program,
+        rows: Value,
+        [weights, scales, bias]: [Place; 3],
+        count: usize,
+        out: &mut [f32],
+    ) {
+        let inputs = program.shapes[rows as usize].width;
+        let size = inputs.div_ceil(GROUP) * GROUP * COLUMNS;
+        let weights = store::i8s(program.part(weights));
+        let (scales, bias) = (program.floats(scales), program.floats(bias));
+        let set = self.kernels;
+        let loops = set.loops();
+        for picture in 0..count {
+            self.single_row(program, rows, count, picture);
+            let row = &self.row[..inputs];
+            let multiply = |_: &mut Scratch, c: usize, out: &mut [f32]| {
+                let out = &mut out[picture * COLUMNS..][..COLUMNS];
+                let mut sums = [0.0; COLUMNS];
+                loops.multiply_floats(row, &weights[c * size..][..size], &mut sums);
+                for (i, out) in out.iter_mut().enumerate() {
+                    let column = c * COLUMNS + i;
+                    *out = sums[i] * scales[column] + bias[column];
+                }
+            };
+            self.pool
+                .chunks(&mut self.scratches, out, count * COLUMNS, multiply);
+        }
+    }
+
+    /// The pictures in bytes, and of them each window's pixels.
+    fn stem(
+        &mut self,
+        program: &Program,
+        pictures: &[f32],
+        window: Window,
+        levels: Levels,
+        out: &mut [f32],
+    ) {
+        let [channels, height, width] = program.input();
+        let loops = self.kernels.loops();
+        let length = height * width;
+        self.planes.resize(pictures.len(), 0);
+        self.pool
+            .chunks(&mut self.scratches, &mut self.planes, length, |_, n, out| {
+                let values = &pictures[n * length..][..length];
+                loops.to_bytes(values, levels.scale, levels.zero, out);
+            });
+        let planes = &self.planes;
+        let lines = window.lines as usize;
+        let count = pictures.len() / (channels * length);
+        let take = |_: &mut Scratch, unit: usize, out: &mut [Piece]| {
+            let (block, picture, y) = (unit / lines / count, unit / lines % count, unit % lines);
+            let planes = Planes {
+                bytes: &planes[picture * channels * length..][..channels * length],
+                height,
+                width,
+                zero: levels.zero,
+            };
+            convolve::stem_line(planes, window, (block, y), out);
+        };
+        let across = window.across as usize;
+        self.pool
+            .chunks(&mut self.scratches, pieces_mut(out), across, take);
+    }
+
+    /// Products of rows of bytes, put on `levels`.
+    fn multiply_bytes(
+        &mut self,
+        program: &Program,
+        rows: Value,
+        matrix: &Matrix,
+        levels: Levels,
+        count: usize,
+        out: &mut [f32],
+    ) {
+        let set = self.kernels;
+        let loops = set.loops();
+        let Form::Int8 {
+            weights,
+            scales,
+            sums,
+            ..
+        } = matrix.form
+        else {
+            return;
+        };
+        let shape = program.shapes[rows as usize];
+        let total = shape.rows * count;
+        let groups = (matrix.inputs as usize).div_ceil(GROUP);
+        let columns = (matrix.columns as usize).div_ceil(COLUMNS);
+        let tiling = Tiling::of(&set, total, columns, self.pool.threads());
+        let from = pieces(&self.slots[program.slots[rows as usize]]);
+        let is_packed = set.layout != Layout::Pieces;
+        if is_packed {
+            let tiles = tiling.parts * tiling.tiles;
+            if self.blocks.len() < tiles {
+                self.blocks.resize_with(tiles, Block::default);
+            }
+            let pack = |_: &mut Scratch, t: usize, block: &mut [Block]| {
+                let (first, rows, wanted) = tiling.tile(&set, t);
+                let size = set.block_bytes(rows, groups);
+                block[0].bytes.resize(size, 0);
+                let given = ByteRows {
+                    pieces: &from[first..],
+                    step: total,
+                    blocks: shape.blocks(),
+                    count: wanted,
+                };
+                let to = Packed {
+                    bytes: &mut block[0].bytes[..size],
+                    first: 0,
+                    rows,
+                    layout: set.layout,
+                    offset: set.offset,
+                };
+                loops.pack_bytes(given, to);
+            };
+            self.pool
+                .chunks(&mut self.scratches, &mut self.blocks[..tiles], 1, pack);
+        }
+        let blocks = &self.blocks;
+        let width = groups * GROUP * COLUMNS;
+        let weights = store::i8s(program.part(weights));
+        let (scales, sums) = (program.floats(scales), program.whole(sums));
+        let bias = program.floats(matrix.bias);
+        let threads = self.pool.threads();
+        let multiply = |_: &mut Scratch, unit: usize, out: &mut [Piece]| {
+            let (c, part) = (unit / tiling.parts, unit % tiling.parts);
+            let to = ToBytes {
+                columns: Columns {
+                    scale: &scales.as_chunks().0[c],
+                    sum: &sums.as_chunks().0[c],
+                    zero: None,
+                    bias: &bias.as_chunks().0[c],
+                },
+                low: levels.low,
+                high: levels.high,
+            };
+            let mut ahead = Ahead::of(weights, (c + threads) * width, width, tiling.tiles);
+            let mut tile: Tile = [[0; COLUMNS]; MOST_ROWS];
+            for t in part * tiling.tiles..(part + 1) * tiling.tiles {
+                let (first, rows, wanted) = tiling.tile(&set, t);
+                let (activations, step) = if is_packed {
+                    (&blocks[t].bytes[..], set.block_step(rows))
+                } else {
+                    (from[first..].as_flattened(), total * COLUMNS)
+                };
+                let of = Operands {
+                    rows,
+                    groups,
+                    activations,
+                    step,
+                    weights: &weights[c * width..][..width],
+                    ahead: ahead.next(),
+                };
+                set.tile(of, &mut tile);
+                let first = first - part * tiling.rows;
+                let out = &mut out[first..first + wanted];
+                loops.finish_bytes(&tile, to, set.offset, out);
+            }
+        };
+        self.pool
+            .chunks(&mut self.scratches, pieces_mut(out), tiling.rows, multiply);
     }
 
     fn view(&self, program: &Program, value: Value, count: usize) -> View<'_> {
@@ -381,7 +747,7 @@ impl Machine {
         }
         let inputs = matrix.inputs as usize;
         let rounding = match matrix.form {
-            Form::Floats { .. } => None,
+            Form::Floats { .. } | Form::Mixed { .. } => None,
             Form::Int8 { rounding, .. } => Some(rounding),
         };
         let extents_of = |rows: Rows<'_>, norm: Option<&Normed<'_>>| {
@@ -489,11 +855,8 @@ impl Machine {
                 let threads = self.pool.threads();
                 self.pool
                     .chunks(&mut self.scratches, out, size, |_, c, out| {
-                        // While a block is multiplied, the next one comes nearer, part by part.
-                        let ahead = weights.get((c + threads) * width..).unwrap_or_default();
-                        let ahead = &ahead[..width.min(ahead.len())];
-                        let part = (width / blocks.len()).next_multiple_of(LINE);
-                        let mut ahead = ahead.chunks(part.max(LINE));
+                        let mut ahead =
+                            Ahead::of(weights, (c + threads) * width, width, blocks.len());
                         let weights = &weights[c * width..][..width];
                         let of = |all: &'_ [f32]| -> Lanes {
                             *all[c * COLUMNS..].first_chunk().expect("checked")
@@ -515,7 +878,7 @@ impl Machine {
                                 activations: &block.bytes[..set.block_bytes(rows, groups)],
                                 step: set.block_step(rows),
                                 weights,
-                                ahead: ahead.next().unwrap_or_default(),
+                                ahead: ahead.next(),
                             };
                             set.tile(of, &mut tile);
                             let (out, _) = out[first * COLUMNS..].as_chunks_mut::<COLUMNS>();
@@ -531,6 +894,8 @@ impl Machine {
                         }
                     });
             }
+            // Rows of their own, see above.
+            Form::Mixed { .. } => {}
             Form::Floats { weights } => {
                 let weights = program.floats(weights);
                 let width = inputs * COLUMNS;
@@ -577,8 +942,8 @@ impl Machine {
             View {
                 values: &self.slots[program.slots[part.value as usize]][first..],
                 shape: Shape {
-                    rows: shape.rows,
                     width: heads.width,
+                    ..shape
                 },
                 count,
             }
@@ -596,14 +961,60 @@ impl Machine {
                         out[at..at + sums.len()].copy_from_slice(sums);
                     };
                     if heads.rounded {
-                        attend::in_bytes(&set, heads.scale, scratch, parts, put);
+                        attend::in_bytes(&set, heads.scale, &mut scratch.attention, parts, put);
                     } else {
                         let put_one =
                             |row, block, sums: &Lanes| put(row, block, std::slice::from_ref(sums));
-                        attend::in_floats(&set, heads.scale, scratch, parts, put_one);
+                        attend::in_floats(&set, heads.scale, &mut scratch.attention, parts, put_one);
                     }
                 }
             });
+    }
+}
+
+/// Weights of a later block of columns, which come nearer part by part while one is multiplied.
+struct Ahead<'a>(std::slice::Chunks<'a, i8>);
+
+impl<'a> Ahead<'a> {
+    fn of(weights: &'a [i8], first: usize, width: usize, parts: usize) -> Self {
+        let ahead = weights.get(first..).unwrap_or_default();
+        let part = (width / parts.max(1)).next_multiple_of(LINE);
+        Self(ahead[..width.min(ahead.len())].chunks(part.max(LINE)))
+    }
+
+    fn next(&mut self) -> &'a [i8] {
+        self.0.next().unwrap_or_default()
+    }
+}
+
+/// Rows cut into parts of equal length, so that threads share what has few columns, and those into tiles.
+#[derive(Clone, Copy)]
+struct Tiling {
+    parts: usize,
+    /// Rows and tiles of each part.
+    rows: usize,
+    tiles: usize,
+}
+
+impl Tiling {
+    fn of(set: &Kernels, total: usize, columns: usize, threads: usize) -> Self {
+        let enough = |parts: &usize| {
+            total.is_multiple_of(*parts) && (threads == 1 || columns * parts >= 4 * threads)
+        };
+        let parts = (1..=16).find(enough).unwrap_or(1);
+        let rows = total / parts;
+        Self {
+            parts,
+            rows,
+            tiles: rows.div_ceil(set.rows),
+        }
+    }
+
+    /// First row and rows of a tile, and how many of them there are.
+    fn tile(self, set: &Kernels, at: usize) -> (usize, usize, usize) {
+        let part = at / self.tiles;
+        let (first, rows) = set.block(at % self.tiles, self.rows);
+        (part * self.rows + first, rows, rows.min(self.rows - first))
     }
 }
 

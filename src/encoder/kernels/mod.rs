@@ -27,7 +27,8 @@ mod x86_64;
 
 use std::sync::OnceLock;
 
-use loops::Loops;
+pub(crate) use lanes::WholeLanes;
+pub(crate) use loops::Loops;
 pub(crate) use pool::Pool;
 
 /// Columns of a block of packed weights.
@@ -40,7 +41,7 @@ const GROUPS: usize = COLUMNS / GROUP;
 pub(crate) const MOST_ROWS: usize = 12;
 
 /// Sums of a tile, row by row.
-pub(crate) type Tile = [lanes::WholeLanes; MOST_ROWS];
+pub(crate) type Tile = [WholeLanes; MOST_ROWS];
 /// The same of products of floats.
 pub(crate) type FloatTile = [lanes::Lanes; MOST_ROWS];
 

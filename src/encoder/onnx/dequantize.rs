@@ -10,15 +10,25 @@ use std::collections::HashMap;
 
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
 
+use super::fake_quantize::Range;
 use super::proto::{integer_of, read_names};
 use super::tensor::{I8, U8, float_tensor, floats, integers, scalar};
 use crate::error::{Error, Result};
+
+/// What becomes of QuantizeLinear and DequantizeLinear around an activation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pairs {
+    /// The clamp that they imply.
+    Clamped,
+    /// One operator that rounds, for encoders that run in 8 bits.
+    Rounded,
+}
 
 /// Rewrites `graph` in place; a graph without quantization stays as it is.
 ///
 /// # Errors
 /// A DequantizeLinear whose scale or zero point is not a constant, or whose lengths disagree.
-pub(super) fn activations_to_float(graph: &mut GraphProto) -> Result<()> {
+pub(super) fn activations_to_float(graph: &mut GraphProto, pairs: Pairs) -> Result<()> {
     let constants: HashMap<String, TensorProto> = graph
         .initializer
         .iter()
@@ -48,10 +58,16 @@ pub(super) fn activations_to_float(graph: &mut GraphProto) -> Result<()> {
         if let Some(weight) = constants.get(input) {
             added.push(grid.unfold(weight, output)?);
         } else if let Some(q) = quantizers.get(input) {
-            let (low, high) = grid.range(q, &constants)?;
-            added.push(scalar(&format!("{output}_low"), low));
-            added.push(scalar(&format!("{output}_high"), high));
-            nodes.push(clamp(&q.input[0], output));
+            let range = grid.range(q, &constants)?;
+            match pairs {
+                Pairs::Rounded => nodes.push(range.node(&q.input[0], output)),
+                Pairs::Clamped => {
+                    let (low, high) = range.bounds();
+                    added.push(scalar(&format!("{output}_low"), low));
+                    added.push(scalar(&format!("{output}_high"), high));
+                    nodes.push(clamp(&q.input[0], output));
+                }
+            }
         } else {
             nodes.push(node);
         }
@@ -141,8 +157,8 @@ impl Grid {
         Ok(float_tensor(name, weight.dims.clone(), values))
     }
 
-    /// The least and greatest activation that the quantized form could carry.
-    fn range(&self, q: &NodeProto, constants: &HashMap<String, TensorProto>) -> Result<(f32, f32)> {
+    /// The values that the quantized form could carry.
+    fn range(&self, q: &NodeProto, constants: &HashMap<String, TensorProto>) -> Result<Range> {
         let kind = q
             .input
             .get(2)
@@ -166,8 +182,17 @@ impl Grid {
                 "one scale",
             ));
         }
-        let (s, z) = (self.scale[0], self.zero[0]);
-        Ok((s * (low - z) as f32, s * (high - z) as f32))
+        let (scale, zero) = (self.scale[0], self.zero[0] as i32);
+        if !(scale > 0.0 && scale.is_finite()) || !(low..=high).contains(&zero) {
+            let found = format!("scale {scale} and zero point {zero}");
+            return Err(Error::invalid("QuantizeLinear", found, "a grid of bytes"));
+        }
+        Ok(Range::Fixed {
+            scale,
+            zero,
+            low,
+            high,
+        })
     }
 }
 
@@ -244,7 +269,7 @@ mod tests {
             ],
             ..Default::default()
         };
-        activations_to_float(&mut graph).unwrap();
+        activations_to_float(&mut graph, Pairs::Clamped).unwrap();
         let ops: Vec<_> = graph.node.iter().map(|n| n.op_type.as_str()).collect();
         assert_eq!(ops, ["Clip", "MatMul"]);
         let by_name =
@@ -268,7 +293,7 @@ mod tests {
             ],
             ..Default::default()
         };
-        let error = activations_to_float(&mut graph).unwrap_err().to_string();
+        let error = activations_to_float(&mut graph, Pairs::Clamped).unwrap_err().to_string();
         assert!(error.contains("3 scales"), "{error}");
     }
 }

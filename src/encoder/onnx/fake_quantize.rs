@@ -63,6 +63,19 @@ impl Range {
         }
     }
 
+    /// Least and greatest value of a fixed range.
+    pub(super) fn bounds(self) -> (f32, f32) {
+        match self {
+            Self::Fixed {
+                scale,
+                zero,
+                low,
+                high,
+            } => (scale * (low - zero) as f32, scale * (high - zero) as f32),
+            Self::Row | Self::Tensor => (f32::NEG_INFINITY, f32::INFINITY),
+        }
+    }
+
     fn word(self) -> &'static str {
         match self {
             Self::Row => "row",

@@ -2,6 +2,7 @@
 //! it parses, it stands alone, and its inputs and outputs are what the caller expects.
 
 mod dequantize;
+pub(crate) use dequantize::Pairs;
 pub(crate) mod fake_quantize;
 pub(crate) mod proto;
 pub(crate) mod tensor;
@@ -110,6 +111,14 @@ impl Onnx {
     /// # Errors
     /// Not ONNX, no graph, weights in other files, or quantization of a form that we do not know.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self> {
+        Self::parse_with(bytes, Pairs::Clamped)
+    }
+
+    /// The same, with or without the rounding of activations.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub(crate) fn parse_with(bytes: &[u8], pairs: Pairs) -> Result<Self> {
         let proto = tract_onnx::onnx()
             .proto_model_for_read(&mut &bytes[..])
             .map_err(|e| {
@@ -119,14 +128,18 @@ impl Onnx {
                     "an ONNX model",
                 )
             })?;
-        Self::of(proto)
+        Self::with(proto, pairs)
     }
 
     /// The same of a file that is decoded already.
     ///
     /// # Errors
     /// As [`parse`](Self::parse).
-    pub(crate) fn of(mut proto: ModelProto) -> Result<Self> {
+    pub(crate) fn of(proto: ModelProto) -> Result<Self> {
+        Self::with(proto, Pairs::Clamped)
+    }
+
+    fn with(mut proto: ModelProto, pairs: Pairs) -> Result<Self> {
         let Some(graph) = proto.graph.as_mut().filter(|g| !g.node.is_empty()) else {
             return Err(Error::invalid(
                 "ONNX file",
@@ -143,7 +156,7 @@ impl Onnx {
             ));
         }
         widen::halves(graph);
-        dequantize::activations_to_float(graph)?;
+        dequantize::activations_to_float(graph, pairs)?;
         // What shape inference left behind clashes with the batch we fix.
         graph.value_info.clear();
         let initializers = graph.initializer.iter().map(|t| t.name.clone()).collect();

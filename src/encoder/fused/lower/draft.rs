@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::encoder::fused::graph::Rounding;
+use crate::encoder::fused::graph::{Levels, Rounding, Window};
 use crate::encoder::kernels::rows::Activation;
 
 /// Gain and bias by column.
@@ -25,6 +25,14 @@ pub(super) struct Matrix {
     pub(super) bias: Vec<f32>,
     /// How rows are rounded, where the product is one of 8 bits.
     pub(super) rounding: Option<Rounding>,
+}
+
+/// Weights of channels that are convolved alone, channel by channel, `taps` for each.
+#[derive(Clone, Debug)]
+pub(super) struct Channels {
+    pub(super) weights: Vec<f32>,
+    pub(super) taps: usize,
+    pub(super) bias: Vec<f32>,
 }
 
 /// Columns of a step, from the first one.
@@ -55,6 +63,7 @@ pub(super) enum Step {
         matrix: Arc<Matrix>,
         activation: Activation,
         residual: Option<usize>,
+        levels: Option<Levels>,
     },
     Attention {
         parts: [Part; 3],
@@ -69,6 +78,34 @@ pub(super) enum Step {
     Mean {
         rows: usize,
     },
+    Stem {
+        window: Window,
+        levels: Levels,
+    },
+    Windows {
+        rows: usize,
+        window: Window,
+    },
+    Depthwise {
+        rows: usize,
+        window: Window,
+        channels: Arc<Channels>,
+        levels: Levels,
+    },
+    Sum {
+        values: [usize; 2],
+        levels: Levels,
+    },
+    Softmax {
+        rows: usize,
+    },
+    Unit {
+        rows: usize,
+        scale: f32,
+    },
+    Join {
+        values: Vec<usize>,
+    },
 }
 
 impl Step {
@@ -80,22 +117,45 @@ impl Step {
             matrix: Arc::new(matrix),
             activation,
             residual: None,
+            levels: None,
+        }
+    }
+
+    /// A product of bytes that stay bytes.
+    pub(super) fn of_bytes(rows: usize, matrix: Matrix, levels: Levels) -> Self {
+        Self::Linear {
+            rows,
+            norm: None,
+            matrix: Arc::new(matrix),
+            activation: Activation::None,
+            residual: None,
+            levels: Some(levels),
         }
     }
 
     /// Hands on every step that this one reads.
-    fn reads(&self, mut each: impl FnMut(usize)) {
+    fn reads(&self, each: impl FnMut(usize)) {
+        self.clone().reads_mut().into_iter().map(|at| *at).for_each(each);
+    }
+
+    /// Every step that this one reads.
+    fn reads_mut(&mut self) -> Vec<&mut usize> {
         match self {
-            Self::Patches { .. } => {}
+            Self::Patches { .. } | Self::Stem { .. } => Vec::new(),
             Self::Embed { rows, .. }
             | Self::Norm { rows, .. }
             | Self::Pick { rows, .. }
-            | Self::Mean { rows } => each(*rows),
+            | Self::Windows { rows, .. }
+            | Self::Depthwise { rows, .. }
+            | Self::Softmax { rows }
+            | Self::Unit { rows, .. }
+            | Self::Mean { rows } => vec![rows],
             Self::Linear { rows, residual, .. } => {
-                each(*rows);
-                residual.iter().copied().for_each(each);
+                [rows].into_iter().chain(residual).collect()
             }
-            Self::Attention { parts, .. } => parts.iter().for_each(|p| each(p.step)),
+            Self::Attention { parts, .. } => parts.iter_mut().map(|p| &mut p.step).collect(),
+            Self::Sum { values, .. } => values.iter_mut().collect(),
+            Self::Join { values } => values.iter_mut().collect(),
         }
     }
 }
@@ -122,6 +182,18 @@ impl Draft {
             (*rows, *norm) = (*from, Some(Arc::clone(before)));
         }
         self.push(step)
+    }
+
+    /// The grid of a step's bytes, if it makes any.
+    pub(super) fn levels(&self, at: usize) -> Option<Levels> {
+        match &self.steps[at] {
+            Step::Linear { levels, .. } => *levels,
+            Step::Stem { levels, .. }
+            | Step::Depthwise { levels, .. }
+            | Step::Sum { levels, .. } => Some(*levels),
+            Step::Windows { rows, .. } => self.levels(*rows),
+            _ => None,
+        }
     }
 
     fn push(&mut self, step: Step) -> usize {
@@ -222,6 +294,7 @@ impl Draft {
                 matrix,
                 activation,
                 residual,
+                levels,
             } => {
                 let rows = self.picked(rows, row, made);
                 let residual = residual.map(|r| self.picked(r, row, made));
@@ -231,6 +304,7 @@ impl Draft {
                     matrix,
                     activation,
                     residual,
+                    levels,
                 }
             }
             Step::Norm { rows, norm } => {
@@ -300,6 +374,7 @@ impl Draft {
                 matrix,
                 activation: Activation::None,
                 residual: None,
+                levels: None,
             } if part.first == 0 => Some((*rows, norm.clone(), matrix.rounding)),
             _ => None,
         };
@@ -341,6 +416,7 @@ impl Draft {
             matrix: Arc::new(matrix),
             activation: Activation::None,
             residual: None,
+            levels: None,
         });
         Some((step, firsts))
     }
@@ -351,23 +427,8 @@ impl Draft {
             return *known;
         }
         let mut step = self.steps[at].clone();
-        match &mut step {
-            Step::Patches { .. } => {}
-            Step::Embed { rows, .. }
-            | Step::Norm { rows, .. }
-            | Step::Pick { rows, .. }
-            | Step::Mean { rows } => *rows = self.keep(*rows, kept, made),
-            Step::Linear { rows, residual, .. } => {
-                *rows = self.keep(*rows, kept, made);
-                if let Some(residual) = residual {
-                    *residual = self.keep(*residual, kept, made);
-                }
-            }
-            Step::Attention { parts, .. } => {
-                for part in parts {
-                    part.step = self.keep(part.step, kept, made);
-                }
-            }
+        for read in step.reads_mut() {
+            *read = self.keep(*read, kept, made);
         }
         let step = kept.push(step);
         made.insert(at, step);

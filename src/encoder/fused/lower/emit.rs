@@ -1,7 +1,7 @@
 //! The graph as it is kept: weights rounded, packed and laid out.
 
-use super::draft::{Draft, Matrix, Norm, Part, Step};
-use crate::encoder::fused::graph::{self, Form, Graph, Place, Rounding, Value};
+use super::draft::{Channels, Draft, Matrix, Norm, Part, Step};
+use crate::encoder::fused::graph::{self, Form, Graph, Levels, Place, Rounding, Value, Window};
 use crate::encoder::kernels::{COLUMNS, pack};
 
 /// Weights begin at multiples of this many bytes.
@@ -11,12 +11,87 @@ pub(super) fn emit(input: [u32; 3], draft: Draft) -> Result<(Graph, Vec<u8>), St
     let mut store = Store::default();
     let mut rows = Vec::new();
     let mut steps = Vec::with_capacity(draft.steps.len());
+    let levels: Vec<_> = (0..draft.steps.len()).map(|at| draft.levels(at)).collect();
     for step in draft.steps {
-        let (made, count) = store.step(step, &steps, &rows, input)?;
+        let before = Before {
+            steps: &steps,
+            rows: &rows,
+            levels: &levels,
+        };
+        let (made, count) = store.step(step, before, input)?;
         steps.push(made);
         rows.push(count);
     }
     Ok((Graph { input, steps }, store.bytes))
+}
+
+/// Steps that were emitted, how many rows each makes, and the grids of their bytes.
+#[derive(Clone, Copy)]
+struct Before<'a> {
+    steps: &'a [graph::Step],
+    rows: &'a [usize],
+    levels: &'a [Option<Levels>],
+}
+
+/// Weights of 8 bits, column by column, each with its scale, its sum and what stands for zero.
+#[derive(Default)]
+struct Whole {
+    weights: Vec<i8>,
+    scales: Vec<f32>,
+    sums: Vec<i32>,
+    zeros: Vec<i32>,
+}
+
+impl Whole {
+    fn of(weights: &[f32], inputs: usize) -> Self {
+        let mut all = Self::default();
+        for column in weights.chunks_exact(inputs) {
+            let (scale, zero) = grid_of(column);
+            let first = all.weights.len();
+            let round = |w: &f32| {
+                if scale > 0.0 {
+                    ((w / scale).round() + zero as f32) as i8
+                } else {
+                    0
+                }
+            };
+            all.weights.extend(column.iter().map(round));
+            let sum = all.weights[first..].iter().map(|w| i32::from(*w)).sum();
+            all.sums.push(sum);
+            all.scales.push(scale);
+            all.zeros.push(zero);
+        }
+        all
+    }
+
+    /// Whether these are all that the floats say.
+    fn is_exactly(&self, weights: &[f32], inputs: usize) -> bool {
+        let columns = weights.chunks_exact(inputs).zip(self.weights.chunks_exact(inputs));
+        columns.zip(&self.scales).all(|((column, whole), scale)| {
+            let near = |(w, q): (&f32, &i8)| (w - f32::from(*q) * scale).abs() <= 2e-3 * scale;
+            column.iter().zip(whole).all(near)
+        })
+    }
+
+    fn is_centred(&self) -> bool {
+        self.zeros.iter().all(|z| *z == 0)
+    }
+
+    /// Puts the steps and zeros of the bytes that go in and come out into scales and `bias`: a byte is then
+    /// `Σqw · scale + bias`.
+    fn between(&mut self, from: Levels, to: Levels, bias: &[f32]) -> Result<Vec<f32>, String> {
+        if !self.is_centred() {
+            return Err("weights whose zero is not 0".into());
+        }
+        let columns = self.scales.iter_mut().zip(&self.sums).zip(bias);
+        let bias = columns.map(|((scale, sum), bias)| {
+            let step = f64::from(from.scale) * f64::from(*scale) / f64::from(to.scale);
+            *scale = step as f32;
+            let bias = f64::from(*bias) / f64::from(to.scale) + f64::from(to.zero);
+            (bias - f64::from(from.zero) * f64::from(*sum) * step) as f32
+        });
+        Ok(bias.collect())
+    }
 }
 
 #[derive(Default)]
@@ -54,56 +129,38 @@ impl Store {
         }
     }
 
-    fn matrix(&mut self, m: &Matrix) -> graph::Matrix {
-        let bias = self.columns(&m.bias);
+    /// Whole numbers of 32 bits, one a column, in whole blocks.
+    fn numbers(&mut self, values: &[i32]) -> Place {
+        let padded = values.len().next_multiple_of(COLUMNS);
+        let all = values.iter().copied().chain(std::iter::repeat(0));
+        self.put(all.take(padded).flat_map(i32::to_le_bytes))
+    }
+
+    fn packed(&mut self, whole: &Whole, m: &Matrix) -> Place {
+        let packed = pack(&whole.weights, m.columns, m.inputs);
+        self.put(packed.into_iter().map(|w| w as u8))
+    }
+
+    /// `single`: of single rows, whose weights may stay bytes.
+    fn matrix(&mut self, m: &Matrix, single: bool) -> graph::Matrix {
         let form = match m.rounding {
             None => {
-                let blocks = m.columns.div_ceil(COLUMNS);
-                let at = |b: usize, k: usize, c: usize| {
-                    let column = b * COLUMNS + c;
-                    if column < m.columns {
-                        m.weights[column * m.inputs + k]
-                    } else {
-                        0.0
-                    }
-                };
-                let all = (0..blocks).flat_map(|b| {
-                    (0..m.inputs).flat_map(move |k| (0..COLUMNS).map(move |c| at(b, k, c)))
-                });
-                Form::Floats {
-                    weights: self.floats(all),
+                let whole = single.then(|| Whole::of(&m.weights, m.inputs));
+                match whole.filter(|w| w.is_centred() && w.is_exactly(&m.weights, m.inputs)) {
+                    Some(whole) => Form::Mixed {
+                        weights: self.packed(&whole, m),
+                        scales: self.columns(&whole.scales),
+                    },
+                    None => self.float_form(m),
                 }
             }
             Some(rounding) => {
-                let mut whole = Vec::with_capacity(m.weights.len());
-                let mut scales = Vec::with_capacity(m.columns);
-                let mut sums = Vec::with_capacity(m.columns);
-                let mut zeros = Vec::with_capacity(m.columns);
-                for column in m.weights.chunks_exact(m.inputs) {
-                    let (scale, zero) = grid_of(column);
-                    let first = whole.len();
-                    let round = |w: &f32| {
-                        if scale > 0.0 {
-                            ((w / scale).round() + zero as f32) as i8
-                        } else {
-                            0
-                        }
-                    };
-                    whole.extend(column.iter().map(round));
-                    sums.push(whole[first..].iter().map(|w| i32::from(*w)).sum::<i32>());
-                    scales.push(scale);
-                    zeros.push(zero);
-                }
-                sums.resize(m.columns.next_multiple_of(COLUMNS), 0);
-                zeros.resize(sums.len(), 0);
-                let has_zeros = zeros.iter().any(|z| *z != 0);
-                let packed = pack(&whole, m.columns, m.inputs);
+                let whole = Whole::of(&m.weights, m.inputs);
                 Form::Int8 {
-                    weights: self.put(packed.into_iter().map(|w| w as u8)),
-                    scales: self.columns(&scales),
-                    sums: self.put(sums.into_iter().flat_map(i32::to_le_bytes)),
-                    zeros: has_zeros
-                        .then(|| self.put(zeros.into_iter().flat_map(i32::to_le_bytes))),
+                    weights: self.packed(&whole, m),
+                    scales: self.columns(&whole.scales),
+                    sums: self.numbers(&whole.sums),
+                    zeros: (!whole.is_centred()).then(|| self.numbers(&whole.zeros)),
                     rounding,
                 }
             }
@@ -112,18 +169,72 @@ impl Store {
             inputs: m.inputs as u32,
             columns: m.columns as u32,
             form,
-            bias,
+            bias: self.columns(&m.bias),
         }
+    }
+
+    fn float_form(&mut self, m: &Matrix) -> Form {
+        let blocks = m.columns.div_ceil(COLUMNS);
+        let at = |b: usize, k: usize, c: usize| {
+            let column = b * COLUMNS + c;
+            if column < m.columns {
+                m.weights[column * m.inputs + k]
+            } else {
+                0.0
+            }
+        };
+        let all = (0..blocks)
+            .flat_map(|b| (0..m.inputs).flat_map(move |k| (0..COLUMNS).map(move |c| at(b, k, c))));
+        Form::Floats {
+            weights: self.floats(all),
+        }
+    }
+
+    /// A product of bytes that stay bytes.
+    fn matrix_between(&mut self, m: &Matrix, from: Levels, to: Levels) -> Result<graph::Matrix, String> {
+        let mut whole = Whole::of(&m.weights, m.inputs);
+        let bias = whole.between(from, to, &m.bias)?;
+        let form = Form::Int8 {
+            weights: self.packed(&whole, m),
+            scales: self.columns(&whole.scales),
+            sums: self.numbers(&whole.sums),
+            zeros: None,
+            rounding: Rounding::Kept,
+        };
+        Ok(graph::Matrix {
+            inputs: m.inputs as u32,
+            columns: m.columns as u32,
+            form,
+            bias: self.columns(&bias),
+        })
+    }
+
+    /// Weights of channels, tap by tap.
+    fn depthwise(&mut self, channels: &Channels, from: Levels, to: Levels) -> Result<[Place; 3], String> {
+        let taps = channels.taps;
+        let mut whole = Whole::of(&channels.weights, taps);
+        let bias = whole.between(from, to, &channels.bias)?;
+        let count = channels.bias.len();
+        let blocks = count.div_ceil(COLUMNS);
+        let at = |b: usize, tap: usize, c: usize| {
+            let channel = b * COLUMNS + c;
+            let weight = (channel < count).then(|| whole.weights[channel * taps + tap]);
+            weight.unwrap_or(0) as u8
+        };
+        let all = (0..blocks)
+            .flat_map(|b| (0..taps).flat_map(move |tap| (0..COLUMNS).map(move |c| at(b, tap, c))));
+        Ok([self.put(all), self.columns(&whole.scales), self.columns(&bias)])
     }
 
     /// The step, and how many rows it makes.
     fn step(
         &mut self,
         step: Step,
-        made: &[graph::Step],
-        rows_of: &[usize],
+        before: Before<'_>,
         input: [u32; 3],
     ) -> Result<(graph::Step, usize), String> {
+        let rows_of = before.rows;
+        let grid = |at: usize| before.levels[at].ok_or("bytes on no grid");
         let value = |at: usize| at as Value;
         Ok(match step {
             Step::Patches { side } => {
@@ -171,14 +282,20 @@ impl Store {
                 matrix,
                 activation,
                 residual,
+                levels,
             } => {
                 let norm = norm.map(|n| self.norm(&n));
+                let matrix = match levels {
+                    Some(levels) => self.matrix_between(&matrix, grid(rows)?, levels)?,
+                    None => self.matrix(&matrix, rows_of[rows] == 1 && norm.is_none()),
+                };
                 let linear = graph::Step::Linear {
                     rows: value(rows),
                     norm,
-                    matrix: self.matrix(&matrix),
+                    matrix,
                     activation,
                     residual: residual.map(value),
+                    levels,
                 };
                 (linear, rows_of[rows])
             }
@@ -206,7 +323,7 @@ impl Store {
                     heads: heads as u32,
                     head_width: head_width as u32,
                     scale,
-                    rounded: parts.iter().all(|p| rounded_by_row(made, p.step)),
+                    rounded: parts.iter().all(|p| rounded_by_row(before.steps, p.step)),
                 };
                 (made_step, count)
             }
@@ -224,8 +341,54 @@ impl Store {
                 },
                 1,
             ),
+            Step::Stem { window, levels } => (graph::Step::Stem { window, levels }, pixels(window)),
+            Step::Windows { rows, window } => {
+                let rows = value(rows);
+                (graph::Step::Windows { rows, window }, pixels(window))
+            }
+            Step::Depthwise {
+                rows,
+                window,
+                channels,
+                levels,
+            } => {
+                let [weights, scales, bias] = self.depthwise(&channels, grid(rows)?, levels)?;
+                let made = graph::Step::Depthwise {
+                    rows: value(rows),
+                    window,
+                    weights,
+                    scales,
+                    bias,
+                    levels,
+                };
+                (made, pixels(window))
+            }
+            Step::Sum { values, levels } => {
+                let [a, b] = [grid(values[0])?, grid(values[1])?];
+                let steps = [a.scale / levels.scale, b.scale / levels.scale];
+                let zeros = f32::from(a.zero) * steps[0] + f32::from(b.zero) * steps[1];
+                let made = graph::Step::Sum {
+                    values: values.map(value),
+                    factors: [steps[0], steps[1], f32::from(levels.zero) - zeros],
+                    levels,
+                };
+                (made, rows_of[values[0]])
+            }
+            Step::Softmax { rows } => (graph::Step::Softmax { rows: value(rows) }, 1),
+            Step::Unit { rows, scale } => {
+                let rows = value(rows);
+                (graph::Step::Unit { rows, scale }, 1)
+            }
+            Step::Join { values } => {
+                let values = values.into_iter().map(value).collect();
+                (graph::Step::Join { values }, 1)
+            }
         })
     }
+}
+
+fn pixels(window: Window) -> usize {
+    window.lines as usize * window.across as usize
 }
 
 /// Whether a step is a product that we rounded ourselves: its attention may be rounded as well. A file that came
@@ -253,7 +416,7 @@ fn grid_of(column: &[f32]) -> (f32, i32) {
     let zero = |steps: i32| {
         let scale = most / steps as f32;
         let (low, high) = ((low / scale).round() as i32, (high / scale).round() as i32);
-        let is_whole = |w: &f32| (w / scale - (w / scale).round()).abs() < 2e-3;
+        let is_whole = |w: &f32| (w - (w / scale).round() * scale).abs() < 1e-5 * most;
         let fits = high - low <= 255 && column.iter().all(is_whole);
         // Moved no further than it must be.
         fits.then(|| {
@@ -264,9 +427,8 @@ fn grid_of(column: &[f32]) -> (f32, i32) {
             }
         })
     };
-    let found = (2..=255)
-        .rev()
-        .find_map(|steps| Some((most / steps as f32, zero(steps)?)));
+    // The coarsest: any finer one holds the same values.
+    let found = (1..=255).find_map(|steps| Some((most / steps as f32, zero(steps)?)));
     found.unwrap_or((most / 127.0, 0))
 }
 

@@ -27,11 +27,9 @@ impl Lowering<'_> {
         let Some((inputs, columns, weights)) = columns_of(&self.look, weights, order) else {
             return Ok(None);
         };
-        if self
-            .look
-            .matrix(from)
-            .is_none_or(|(_, width)| width != inputs)
-        {
+        // A mean of pixels is a row only behind its axes of length 1.
+        let matrix = self.look.matrix(from).or(self.look.matrix(rows));
+        if matrix.is_none_or(|(_, width)| width != inputs) {
             return Ok(None);
         }
         let bias = match bias {
@@ -74,6 +72,7 @@ impl Lowering<'_> {
                 rows,
                 norm,
                 matrix,
+                levels: None,
                 ..
             } = step(linear)
             {
@@ -83,6 +82,7 @@ impl Lowering<'_> {
                     matrix,
                     activation: Activation::None,
                     residual: Some(other),
+                    levels: None,
                 }));
             }
         }

@@ -1,16 +1,18 @@
 //! From tract's typed model of an image encoder to a fused graph.
 //!
 //! tract has parsed and typed it; with its constants folded the model is read from the output back, before it is
-//! decluttered, while exporters' patterns still stand. A vision transformer is known as a whole, or
-//! not at all: what is not known stays tract's, and the reason names the node.
+//! decluttered, while exporters' patterns still stand. A vision transformer, or a network of convolutions between
+//! grids, is known as a whole, or not at all: what is not known stays tract's, and the reason names the node.
 
 mod attention;
 mod draft;
 mod emit;
 mod ends;
+mod head;
 mod linear;
 mod look;
 mod norm;
+mod pixels;
 
 use std::collections::HashMap;
 
@@ -19,6 +21,7 @@ use tract_core::internal::*;
 use self::draft::{Draft, Step};
 use self::look::{Look, node_words};
 use super::graph::Graph;
+use crate::encoder::onnx::fake_quantize::{FakeQuantize, Range};
 use crate::encoder::onnx::folded;
 
 /// The fused form of `model`, a graph and its weights, or why there is none.
@@ -47,6 +50,15 @@ pub(crate) fn lower(model: &TypedModel) -> Result<(Graph, Vec<u8>), String> {
     let side = |n: usize| u32::try_from(n).map_err(|e| e.to_string());
     let input = [side(channels)?, side(height)?, side(width)?];
     emit::emit(input, lowering.draft.tidied(output))
+}
+
+/// Whether the model rounds anything to a grid that the file fixed.
+pub(crate) fn has_grids(model: &TypedModel) -> bool {
+    let fixed = |n: &TypedNode| {
+        let range = n.op_as::<FakeQuantize>().map(|f| f.0);
+        matches!(range, Some(Range::Fixed { .. }))
+    };
+    model.nodes.iter().any(fixed)
 }
 
 /// Nodes of one way from input to output are far fewer.
@@ -79,7 +91,7 @@ impl Lowering<'_> {
     }
 
     fn make(&mut self, outlet: OutletId) -> Result<usize, String> {
-        let makers: [fn(&mut Self, OutletId) -> Made; 7] = [
+        let makers: [fn(&mut Self, OutletId) -> Made; 12] = [
             Self::norm,
             Self::linear,
             Self::residual,
@@ -87,6 +99,11 @@ impl Lowering<'_> {
             Self::patches,
             Self::embed,
             Self::pick,
+            Self::pixels,
+            Self::pooled,
+            Self::softmax,
+            Self::unit,
+            Self::join,
         ];
         for make in makers {
             if let Some(step) = make(self, outlet)? {
