@@ -33,7 +33,7 @@ fn cosine(a: &[f32], b: ArrayView1<'_, f32>) -> f32 {
 fn features_are_onnx_runtimes() {
     let bundle = Bundle::open(&root("models/starter.ecmodel")).unwrap();
     let mut encoder = Encoder::open(&bundle, 1).unwrap();
-    let [weights, int8, f32] = ["image_weights.npy", "image_int8.npy", "image_f32.npy"].map(golden);
+    let [int8, f32] = ["image_int8.npy", "image_f32.npy"].map(golden);
     for (i, photo) in listed("photos.json").as_array().unwrap().iter().enumerate() {
         let name = photo["file"].as_str().unwrap();
         let frame = Decode::default()
@@ -41,16 +41,13 @@ fn features_are_onnx_runtimes() {
             .unwrap();
         let feature = encoder.encode(&frame).unwrap();
         let to = |m: &Array2<f32>| cosine(feature.values(), m.row(i));
-        println!(
-            "{name}: {:.5} {:.5} {:.5}",
-            to(&weights),
-            to(&int8),
-            to(&f32)
-        );
-        // JPEG decoders differ by a level here and there; PNG pixels are the same to the bit.
-        let least = if name.ends_with("png") { 0.9999 } else { 0.999 };
-        assert!(to(&weights) > least, "{name}: {}", to(&weights));
-        assert!(to(&int8) > 0.99 && to(&f32) > 0.99, "{name}");
+        println!("{name}: {:.5} {:.5}", to(&int8), to(&f32));
+        // ONNX Runtime's own ways, optimised or not, differ by 0.9993 to 0.9997: where a value lies between two
+        // bytes, the last bit of a float decides. JPEG decoders differ by a level here and there besides; PNG
+        // pixels are the same.
+        let least = if name.ends_with("png") { 0.9993 } else { 0.998 };
+        assert!(to(&int8) > least, "{name}: {}", to(&int8));
+        assert!(to(&f32) > 0.99, "{name}: {}", to(&f32));
     }
 }
 

@@ -2,7 +2,6 @@
 
 OUT/photos.json       size, and sha256 of the RGB pixels as Pillow decodes them, in row order
 OUT/image_int8.npy    [photos, 512] features of starter/image.onnx as it stands
-OUT/image_weights.npy the same with every rounding of activations replaced by its clamp
 OUT/image_f32.npy     of starter-f32/image.onnx
 OUT/texts.json        texts, and their token ids in starter
 OUT/text_small.npy    [texts, 512], of the small text encoder in starter
@@ -10,7 +9,6 @@ OUT/text_small.npy    [texts, 512], of the small text encoder in starter
 
 import json
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +16,6 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 import preprocess
-import quantize
 from accuracy import features, image_session
 from sentence_encoder import TextEncoder
 from space import TEMPLATES, sha256
@@ -39,11 +36,8 @@ def write_images(work, photos, out):
         inputs.append(preprocess.pixels(image))
     (out / "photos.json").write_text(json.dumps(listed, indent=1) + "\n")
     int8, f32 = (work / name / "image.onnx" for name in ("starter", "starter-f32"))
-    with tempfile.TemporaryDirectory() as folder:
-        weights_only = Path(folder) / "image.onnx"
-        quantize.without_activation_rounding(int8, weights_only)
-        for name, graph in (("int8", int8), ("weights", weights_only), ("f32", f32)):
-            np.save(out / f"image_{name}.npy", features(image_session(graph), np.stack(inputs), batch=1))
+    for name, graph in (("int8", int8), ("f32", f32)):
+        np.save(out / f"image_{name}.npy", features(image_session(graph), np.stack(inputs), batch=1))
 
 
 def write_texts(work, out):

@@ -156,11 +156,22 @@ pub(super) fn stem_line(planes: Planes<'_>, window: Window, (block, y): (usize, 
             let first = (channel * planes.height + line) * planes.width;
             &planes.bytes[first..first + planes.width]
         });
+        // Windows whose pixel lies within the line.
         let before = window.before[1] as usize;
-        for (x, out) in out.iter_mut().enumerate() {
-            let pixel = (x * stride + dx).checked_sub(before);
-            let pixel = pixel.zip(line).and_then(|(at, line)| line.get(at));
-            out[at % COLUMNS] = pixel.copied().unwrap_or(planes.zero);
+        let first = before.saturating_sub(dx).div_ceil(stride);
+        let end = (planes.width + before).saturating_sub(dx).div_ceil(stride);
+        let (first, end) = (first.min(out.len()), end.min(out.len()));
+        let column = at % COLUMNS;
+        let Some(line) = line.filter(|_| first < end) else {
+            out.iter_mut().for_each(|out| out[column] = planes.zero);
+            continue;
+        };
+        let pixels = line[first * stride + dx - before..].iter().step_by(stride);
+        let (left, out) = out.split_at_mut(first);
+        let (middle, right) = out.split_at_mut(end - first);
+        middle.iter_mut().zip(pixels).for_each(|(out, pixel)| out[column] = *pixel);
+        for out in left.iter_mut().chain(right) {
+            out[column] = planes.zero;
         }
     }
 }

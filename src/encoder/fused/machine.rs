@@ -689,7 +689,6 @@ impl Machine {
                 high: levels.high,
             };
             let mut ahead = Ahead::of(weights, (c + threads) * width, width, tiling.tiles);
-            let mut tile: Tile = [[0; COLUMNS]; MOST_ROWS];
             for t in part * tiling.tiles..(part + 1) * tiling.tiles {
                 let (first, rows, wanted) = tiling.tile(&set, t);
                 let (activations, step) = if is_packed {
@@ -705,10 +704,8 @@ impl Machine {
                     weights: &weights[c * width..][..width],
                     ahead: ahead.next(),
                 };
-                set.tile(of, &mut tile);
                 let first = first - part * tiling.rows;
-                let out = &mut out[first..first + wanted];
-                loops.finish_bytes(&tile, to, set.offset, out);
+                set.tile_of_bytes(of, to, &mut out[first..first + wanted]);
             }
         };
         self.pool

@@ -23,6 +23,7 @@ pub(super) fn sets() -> Vec<Kernels> {
             layout: Layout::Pairs,
             offset: 128,
             tile: tile_i8mm,
+            byte_tile: None,
             float_tile: float_tile_twice,
             loops,
         });
@@ -35,6 +36,7 @@ pub(super) fn sets() -> Vec<Kernels> {
             layout: Layout::Groups,
             offset: 128,
             tile: tile_dotprod,
+            byte_tile: None,
             float_tile: float_tile::<5>,
             loops,
         });
@@ -46,6 +48,7 @@ pub(super) fn sets() -> Vec<Kernels> {
         layout: Layout::Groups,
         offset: 128,
         tile: tile_neon,
+        byte_tile: None,
         float_tile: float_tile::<3>,
         loops,
     });

@@ -34,6 +34,36 @@ fn nearest<F: Floats>(v: F, low: F, high: F) -> Piece {
     v.max(low).min(high).add(F::splat(SHIFT)).bits().bytes()
 }
 
+/// [`ToBytes`] in registers.
+#[derive(Clone, Copy)]
+pub(super) struct Finish<F: Floats> {
+    scale: F,
+    bias: F,
+    low: F,
+    high: F,
+    more: F::Whole,
+}
+
+impl<F: Floats> Finish<F> {
+    /// Of sums of products from which `offset` was taken off all that was multiplied.
+    #[inline(always)]
+    pub(super) fn of(to: ToBytes<'_>, offset: i32) -> Self {
+        Self {
+            scale: F::load(to.columns.scale),
+            bias: F::load(to.columns.bias),
+            low: F::splat(to.low.into()),
+            high: F::splat(to.high.into()),
+            more: F::Whole::load(to.columns.sum).mul(F::Whole::splat(offset)),
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn bytes(self, sum: F::Whole) -> Piece {
+        let v = sum.add(self.more).floats().mul(self.scale).add(self.bias);
+        nearest(v, self.low, self.high)
+    }
+}
+
 /// Sums of a tile's rows to bytes; `offset` was taken off all that was multiplied.
 #[inline(always)]
 pub(super) fn finish_bytes<F: Floats>(
@@ -42,12 +72,9 @@ pub(super) fn finish_bytes<F: Floats>(
     offset: i32,
     out: &mut [Piece],
 ) {
-    let (scale, bias) = (F::load(to.columns.scale), F::load(to.columns.bias));
-    let more = F::Whole::load(to.columns.sum).mul(F::Whole::splat(offset));
-    let (low, high) = (F::splat(to.low.into()), F::splat(to.high.into()));
+    let finish = Finish::<F>::of(to, offset);
     for (sums, out) in sums.iter().zip(out) {
-        let sum = F::Whole::load(sums).add(more).floats();
-        *out = nearest(sum.mul(scale).add(bias), low, high);
+        *out = finish.bytes(F::Whole::load(sums));
     }
 }
 
@@ -124,11 +151,9 @@ impl Window<'_> {
                 }
             }
         }
-        let to = self.to;
-        let (scale, bias) = (F::load(to.columns.scale), F::load(to.columns.bias));
-        let (low, high) = (F::splat(to.low.into()), F::splat(to.high.into()));
+        let finish = Finish::<F>::of(self.to, 0);
         for n in 0..COUNT {
-            out[n] = nearest(sums[n].floats().mul(scale).add(bias), low, high);
+            out[n] = finish.bytes(sums[n]);
         }
     }
 

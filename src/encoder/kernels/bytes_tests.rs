@@ -117,6 +117,13 @@ fn bytes_are_packed_as_rounded_floats_are() {
         };
         let mut sums = Tile::default();
         set.tile(of, &mut sums);
+        // And one that makes bytes says the same of its sums.
+        let facts = Facts::of(&mut next);
+        let (mut made, mut expected) = ([[0; COLUMNS]; MOST], [[0; COLUMNS]; MOST]);
+        set.tile_of_bytes(of, facts.to(3, 250), &mut made[..count]);
+        let loops = set.loops();
+        loops.finish_bytes(&sums, facts.to(3, 250), set.offset, &mut expected[..count]);
+        assert_eq!(made, expected, "{set:?}");
         for r in 0..count {
             let row = (0..blocks).flat_map(|b| given[b * total + first + r]);
             let sum: i32 = row.map(|b| i32::from(b) - set.offset).sum();

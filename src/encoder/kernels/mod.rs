@@ -27,6 +27,8 @@ mod x86_64;
 
 use std::sync::OnceLock;
 
+use bytes::{Piece, ToBytes};
+
 pub(crate) use lanes::WholeLanes;
 pub(crate) use loops::Loops;
 pub(crate) use pool::Pool;
@@ -98,6 +100,8 @@ pub(crate) struct Kernels {
     pub(crate) offset: i32,
     /// Sums of products over `groups` groups.
     tile: unsafe fn(Operands<'_>, sums: &mut Tile),
+    /// The same with the sums made bytes at once, where that saves their way through memory.
+    byte_tile: Option<unsafe fn(Operands<'_>, (ToBytes<'_>, &mut [Piece]))>,
     /// The same of floats: `rows` rows of `inputs` values one after the other, and `inputs` × 16 weights.
     float_tile: unsafe fn(inputs: usize, rows: &[f32], columns: &[f32], sums: &mut FloatTile),
     /// The loops, compiled for this set.
@@ -158,6 +162,32 @@ impl Kernels {
     /// # Panics
     /// A slice is not as long as `rows`, `groups` and `step` say, or the set has no tile of so many rows.
     pub(crate) fn tile(&self, of: Operands<'_>, sums: &mut Tile) {
+        self.check(&of);
+        // SAFETY: the set was made for a processor with its instructions; rows and lengths were checked.
+        unsafe { (self.tile)(of, sums) }
+    }
+
+    /// The same, with the sums of the first `out.len()` rows made bytes.
+    ///
+    /// # Panics
+    /// As [`tile`](Self::tile), or there are fewer rows.
+    pub(crate) fn tile_of_bytes(&self, of: Operands<'_>, to: ToBytes<'_>, out: &mut [Piece]) {
+        assert!(out.len() <= of.rows);
+        match self.byte_tile {
+            Some(byte_tile) => {
+                self.check(&of);
+                // SAFETY: as above.
+                unsafe { byte_tile(of, (to, out)) }
+            }
+            None => {
+                let mut sums: Tile = [[0; COLUMNS]; MOST_ROWS];
+                self.tile(of, &mut sums);
+                self.loops.finish_bytes(&sums, to, self.offset, out);
+            }
+        }
+    }
+
+    fn check(&self, of: &Operands<'_>) {
         let fewest = if self.is_flexible { 1 } else { self.rows };
         assert!((fewest..=self.rows).contains(&of.rows));
         let needed = match self.layout {
@@ -170,8 +200,6 @@ impl Kernels {
         };
         assert!(of.activations.len() >= needed);
         assert_eq!(of.weights.len(), of.groups * GROUP * COLUMNS);
-        // SAFETY: the set was made for a processor with its instructions; rows and lengths were checked.
-        unsafe { (self.tile)(of, sums) }
     }
 
     /// Sums of products of `self.rows` rows of floats, `inputs` wide, with `inputs` × 16 weights.

@@ -12,6 +12,7 @@ pub(super) const SET: Kernels = Kernels {
     layout: Layout::Groups,
     offset: 0,
     tile,
+    byte_tile: None,
     float_tile,
     loops: plain::LOOPS,
 };

@@ -3,7 +3,9 @@
 use std::arch::is_x86_feature_detected;
 use std::arch::x86_64::*;
 
-use super::lanes::x86_64::{Floats256, Floats512};
+use super::bytes::{Finish, Piece, ToBytes};
+use super::lanes::Whole;
+use super::lanes::x86_64::{Floats256, Floats512, Whole512};
 use super::loops::{compile, loops};
 use super::{COLUMNS, FloatTile, GROUP, GROUPS, Kernels, Layout, Operands, Tile};
 
@@ -29,6 +31,7 @@ pub(super) fn sets() -> Vec<Kernels> {
             layout: Layout::Pieces,
             offset: 0,
             tile: tile_avx512_vnni,
+            byte_tile: Some(byte_tile_avx512_vnni),
             float_tile: float_tile_avx512,
             loops: avx512::LOOPS,
         });
@@ -41,6 +44,7 @@ pub(super) fn sets() -> Vec<Kernels> {
             layout: Layout::Pieces,
             offset: 0,
             tile: tile_avx_vnni,
+            byte_tile: None,
             float_tile: float_tile_avx2,
             loops: avx2::LOOPS,
         });
@@ -53,6 +57,7 @@ pub(super) fn sets() -> Vec<Kernels> {
             layout: Layout::Shorts,
             offset: 0,
             tile: tile_avx2,
+            byte_tile: None,
             float_tile: float_tile_avx2,
             loops: avx2::LOOPS,
         });
@@ -62,20 +67,22 @@ pub(super) fn sets() -> Vec<Kernels> {
 
 /// A tile of any of these numbers of rows: one function compiled for each.
 macro_rules! by_rows {
-    ($name:ident, $of:ident, $features:literal, $($rows:literal)*) => {
+    ($name:ident($out:ident: $of:ty), $made:ident, $features:literal, $($rows:literal)*) => {
         #[target_feature(enable = $features)]
-        fn $name(of: Operands<'_>, sums: &mut Tile) {
+        fn $name(of: Operands<'_>, $out: $of) {
             match of.rows {
-                $($rows => $of::<$rows>(of, sums),)*
+                $($rows => $made::<$rows>(of, $out),)*
                 _ => unreachable!("checked by the caller"),
             }
         }
     };
 }
 
-by_rows!(tile_avx512_vnni, avx512_vnni, "avx512f,avx512vnni", 1 2 3 4 5 6 7 8 9 10 11 12);
-by_rows!(tile_avx_vnni, avx_vnni, "avx2,avxvnni", 1 2 3 4 5 6);
-by_rows!(tile_avx2, avx2_pairs, "avx2", 1 2 3 4 5 6);
+by_rows!(tile_avx512_vnni(sums: &mut Tile), avx512_vnni, "avx512f,avx512vnni", 1 2 3 4 5 6 7 8 9 10 11 12);
+by_rows!(byte_tile_avx512_vnni(out: (ToBytes<'_>, &mut [Piece])), avx512_vnni_bytes,
+    "avx512f,avx512vl,avx512bw,avx512dq,avx512vnni", 1 2 3 4 5 6 7 8 9 10 11 12);
+by_rows!(tile_avx_vnni(sums: &mut Tile), avx_vnni, "avx2,avxvnni", 1 2 3 4 5 6);
+by_rows!(tile_avx2(sums: &mut Tile), avx2_pairs, "avx2", 1 2 3 4 5 6);
 
 /// Brings the `line`th 64 bytes nearer, if there are so many.
 #[inline(always)]
@@ -112,21 +119,43 @@ macro_rules! each_group {
 }
 
 /// One register a row.
+macro_rules! sums_avx512_vnni {
+    ($of:expr, $rows:ident) => {{
+        let mut acc = [_mm512_setzero_si512(); $rows];
+        each_group!($of, 1, |g, w, a| {
+            fetch($of.ahead, g);
+            let w = _mm512_loadu_si512(w.cast());
+            for (r, acc) in acc.iter_mut().enumerate() {
+                let a = _mm512_set1_epi32(a.add(r * COLUMNS).cast::<i32>().read_unaligned());
+                *acc = _mm512_dpbusd_epi32(*acc, a, w);
+            }
+        });
+        acc
+    }};
+}
+
 #[inline]
 #[target_feature(enable = "avx512f,avx512vnni")]
 fn avx512_vnni<const ROWS: usize>(of: Operands<'_>, sums: &mut Tile) {
-    let mut acc = [_mm512_setzero_si512(); ROWS];
-    each_group!(of, 1, |g, w, a| {
-        fetch(of.ahead, g);
-        let w = _mm512_loadu_si512(w.cast());
-        for (r, acc) in acc.iter_mut().enumerate() {
-            let a = _mm512_set1_epi32(a.add(r * COLUMNS).cast::<i32>().read_unaligned());
-            *acc = _mm512_dpbusd_epi32(*acc, a, w);
-        }
-    });
+    let acc = sums_avx512_vnni!(of, ROWS);
     for (sums, acc) in sums.iter_mut().zip(acc) {
-        // SAFETY: a row of sums has 16 whole numbers.
-        unsafe { _mm512_storeu_si512(sums.as_mut_ptr().cast(), acc) };
+        Whole512(acc).store(sums);
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx512vnni")]
+fn avx512_vnni_bytes<const ROWS: usize>(of: Operands<'_>, (to, out): (ToBytes<'_>, &mut [Piece])) {
+    let acc = sums_avx512_vnni!(of, ROWS);
+    let finish = Finish::<Floats512>::of(to, 0);
+    if let Some(out) = out.first_chunk_mut::<ROWS>() {
+        for r in 0..ROWS {
+            out[r] = finish.bytes(Whole512(acc[r]));
+        }
+    } else {
+        for (out, acc) in out.iter_mut().zip(acc) {
+            *out = finish.bytes(Whole512(acc));
+        }
     }
 }
 

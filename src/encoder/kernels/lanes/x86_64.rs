@@ -10,7 +10,7 @@ use super::{COLUMNS, Floats, Lanes, Whole, WholeLanes};
 #[derive(Clone, Copy)]
 pub(in crate::encoder::kernels) struct Floats512(__m512);
 #[derive(Clone, Copy)]
-pub(in crate::encoder::kernels) struct Whole512(__m512i);
+pub(in crate::encoder::kernels) struct Whole512(pub(in crate::encoder::kernels) __m512i);
 
 impl Floats for Floats512 {
     type Whole = Whole512;
