@@ -257,6 +257,38 @@ pub struct Contents {
 }
 
 impl Contents {
+    /// What `bundle` is made of.
+    ///
+    /// # Errors
+    /// Its sections are damaged or missing.
+    #[cfg(feature = "import")]
+    pub(crate) fn of(bundle: &Bundle) -> Result<Self> {
+        let image = bundle.image_encoder()?.map(|image| match image {
+            ImageSections::Onnx(onnx) => ImageEncoder::Onnx(onnx.to_vec()),
+            ImageSections::Graph { graph, weights } => ImageEncoder::Graph {
+                graph: graph.to_vec(),
+                weights: weights.to_vec(),
+            },
+        });
+        let text = bundle.text_encoder()?;
+        let vocabulary = bundle.vocabulary()?.map(|v| {
+            let mut vectors = ndarray::Array2::zeros((v.names.len(), bundle.dim()));
+            let scales = v.scales.as_chunks().0.iter().map(|s| f32::from_le_bytes(*s));
+            let rows = vectors.outer_iter_mut().zip(v.rows.chunks_exact(bundle.dim()));
+            for ((mut to, row), scale) in rows.zip(scales) {
+                let values = row.iter().map(|q| scale * f32::from(q.cast_signed()));
+                to.iter_mut().zip(values).for_each(|(to, v)| *to = v);
+            }
+            (v.names, vectors)
+        });
+        Ok(Self {
+            card: bundle.card().clone(),
+            image,
+            text: text.map(|t| (t.onnx.to_vec(), t.tokenizer.to_vec())),
+            vocabulary,
+        })
+    }
+
     /// Writes the bundle to `path`, replacing what stands there in one step.
     ///
     /// # Errors

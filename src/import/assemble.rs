@@ -10,6 +10,7 @@ use super::output::check_output;
 use super::parts::Parts;
 use super::preprocessor;
 use super::quantize::{self, Quantized};
+use super::sniff;
 use super::tokenizer::{self, Fitted, Need};
 use super::vocabulary;
 use super::{MANIFEST, import_folder, prove};
@@ -65,12 +66,39 @@ pub fn import(
             quantized: None,
         });
     }
+    if let [file] = paths
+        && sniff::is_our_own(file)
+    {
+        options.check_for_bundle()?;
+        return brought_up_to_date(file, out);
+    }
     let made = prepare(paths, options, progress)?;
     store::replace(out, &made.bytes)?;
     Ok(Imported {
         bundle: Bundle::open(out)?,
         notes: made.notes,
         quantized: made.quantized,
+    })
+}
+
+/// The bundle of another version with its image encoder as this one runs it best, everything else as it is.
+fn brought_up_to_date(file: &Path, out: &Path) -> Result<Imported> {
+    let bundle = Bundle::open(file)?;
+    let mut contents = Contents::of(&bundle).map_err(|e| e.at(file))?;
+    let before = contents.card.image;
+    fuse(&mut contents).map_err(|e| e.at(file))?;
+    let note = if contents.card.image == before {
+        "the image encoder stays as it is"
+    } else {
+        "the image encoder is fused now: its features differ from before by rounding alone"
+    };
+    let bytes = contents.to_bytes().map_err(|e| e.at(file))?;
+    prove(&bytes).map_err(|e| e.at(file))?;
+    store::replace(out, &bytes)?;
+    Ok(Imported {
+        bundle: Bundle::open(out)?,
+        notes: vec![note.into()],
+        quantized: None,
     })
 }
 
@@ -126,7 +154,7 @@ pub(super) fn prepare(
 }
 
 /// Keeps the image encoder in the fused form, where it is known to it: it opens without work.
-fn fuse(contents: &mut Contents) -> Result<()> {
+pub(super) fn fuse(contents: &mut Contents) -> Result<()> {
     let Some(ImageEncoder::Onnx(onnx)) = &contents.image else {
         return Ok(());
     };

@@ -88,12 +88,13 @@ pub fn import_folder(dir: &Path, out: &Path) -> Result<Bundle> {
         None => None,
     };
     let card = manifest.card(dir)?;
-    let contents = Contents {
+    let mut contents = Contents {
         card,
         image: image.map(ImageEncoder::Onnx),
         text,
         vocabulary,
     };
+    assemble::fuse(&mut contents).map_err(|e| e.at(dir))?;
     let bytes = contents.to_bytes().map_err(|e| e.at(&dir.join(MANIFEST)))?;
     prove(&bytes).map_err(|e| e.at(dir))?;
     crate::store::replace(out, &bytes)?;

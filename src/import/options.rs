@@ -74,6 +74,20 @@ impl Options {
         !self.no_text || self.vocabulary.is_some()
     }
 
+    /// Refuses everything: a bundle says all of itself.
+    pub(super) fn check_for_bundle(&self) -> Result<()> {
+        let untouched = Self::default();
+        // Frames have no equality, and there are none here.
+        if self.calibrate.is_empty() && format!("{self:?}") == format!("{untouched:?}") {
+            return Ok(());
+        }
+        Err(Error::invalid(
+            "options",
+            "options beside a bundle",
+            "none but -o: a bundle says all of itself; import what it was made of, to change it",
+        ))
+    }
+
     /// Refuses what only ONNX files leave open.
     pub(super) fn check_for_safetensors(&self) -> Result<()> {
         let given = [

@@ -37,15 +37,24 @@ pub(super) fn model_file(path: &Path) -> Result<Kind> {
     kind(&head, length).map_err(|e| e.at(path))
 }
 
+/// Whether a file of edgeclip itself is at `path`.
+pub(super) fn is_our_own(path: &Path) -> bool {
+    let mut head = [0; OUR_HEAD.len()];
+    let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut head));
+    read.is_ok() && head == *OUR_HEAD
+}
+
+const OUR_HEAD: &[u8; 6] = b"\x89ECLIP";
+
 fn kind(head: &[u8], length: u64) -> Result<Kind> {
     let no_model = |found: &str, expected: &str| Err(Error::invalid("model file", found, expected));
     let text = head.trim_ascii_start();
     let lower = text[..text.len().min(64)].to_ascii_lowercase();
     match head {
         [] => no_model("an empty file", EXPORT),
-        _ if head.starts_with(b"\x89ECLIP") => no_model(
-            "a file of edgeclip itself, made already",
-            "what a bundle is made of: an ONNX export or a safetensors file",
+        _ if head.starts_with(OUR_HEAD) => no_model(
+            "a file of edgeclip itself beside others",
+            "what a bundle is made of: an ONNX export or a safetensors file; a bundle alone is brought up to date",
         ),
         [0xff, 0xd8, 0xff, ..] | [0x89, b'P', b'N', b'G', ..] => no_model("a picture", EXPORT),
         _ if head.starts_with(b"version https://git-lfs.github.com/spec/") => no_model(

@@ -15,6 +15,7 @@ import os
 import statistics
 import subprocess
 import sys
+import time
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,8 @@ from worker import Dead, Worker
 HERE = Path(__file__).parent
 OURS = "edgeclip"
 WARM, OPENINGS = 2, 5
+# Threads of some runtimes look for work for a while after each run, on the cores that the next one needs.
+REST = 0.02
 OUR_BATCH, BATCHES = 8, (4, 8)
 REFERENCE = ("onnxruntime", "f32.onnx")
 # So many rounds are enough for a row that takes so many times as long as the fastest.
@@ -122,6 +125,7 @@ class Bench:
             for row, worker in zip(rows, workers):
                 if len(row.times) >= ENOUGH and row.median() > HOPELESS * pace:
                     continue
+                time.sleep(REST)
                 took = row.attempt(worker.run) if worker else None
                 row.times += [took] * (took is not None and turn >= WARM)
         for worker in filter(None, workers):

@@ -1,14 +1,14 @@
-"""Writes the models that are compared: usage: models.py FOLDER PROGRAM IMAGE_ONNX BUNDLE MODEL...
+"""Writes the models that are compared: usage: models.py FOLDER PROGRAM BUNDLE MODEL...
 
-PROGRAM is edgeclip, IMAGE_ONNX the worker that takes the encoder out of BUNDLE, the starter's. For each
-MODEL, FOLDER/MODEL holds the same weights as
+PROGRAM is edgeclip, BUNDLE the starter, with the ONNX file that it was made of beside it. For each MODEL,
+FOLDER/MODEL holds the same weights as
 
   f32.onnx      floats
   dyn-s8.onnx   int8 weights a channel, activations rounded as they come (onnxruntime)
   dyn-u8.onnx   the same with uint8 weights
   qdq.onnx      int8 weights a channel, activations by calibration (onnxruntime)
   qdq7.onnx     the same with weights of 7 bits, whose products do not overflow where VNNI is missing
-  shipped.onnx  the starter alone: the file in the bundle
+  shipped.onnx  the starter alone: the file that the bundle was made of
   ours.ecmodel  what edgeclip runs
 
 and facts.json. What exists is kept, but for ours where the program is newer.
@@ -70,12 +70,12 @@ def older(path, than):
     return not path.exists() or path.stat().st_mtime < Path(than).stat().st_mtime
 
 
-def write(folder, image_onnx, bundle):
+def write(folder, bundle):
     model = folder.name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     if model == "starter":
-        subprocess.run([image_onnx, bundle, folder / "shipped.onnx"], check=True)
+        shutil.copyfile(bundle.with_suffix(".onnx"), folder / "shipped.onnx")
         starter.to_float(folder / "shipped.onnx", folder / "f32.onnx")
         macs = starter.macs(folder / "f32.onnx")
     else:
@@ -90,14 +90,15 @@ def write(folder, image_onnx, bundle):
 
 
 def main():
-    out, program, image_onnx, bundle, *models = sys.argv[1:]
+    out, program, bundle, *models = sys.argv[1:]
+    bundle = Path(bundle)
     for model in models:
         folder = Path(out) / model
         # Last to be written: without it the folder is not whole.
         facts = folder / "facts.json"
         if not facts.exists() or (model == "starter" and older(facts, bundle)):
             print(f"writing {model}", file=sys.stderr)
-            write(folder, image_onnx, bundle)
+            write(folder, bundle)
         ours(folder, program, bundle)
 
 

@@ -19,7 +19,7 @@ cargo build --release --manifest-path "$here/workers/Cargo.toml" --target-dir "$
 
 models=$(echo "${MODELS:-vitb32,tinyclip8m,starter}" | tr ',' ' ')
 # shellcheck disable=SC2086
-"$python" "$here/models.py" "$out/models" "$program" "$out/workers/release/image_onnx" "$bundle" $models
+"$python" "$here/models.py" "$out/models" "$program" "$bundle" $models
 # shellcheck disable=SC2086
 "$python" "$here/litert.py" "$out/models" $models || say "LiteRT's files cannot be made here: it will be missing"
 "$python" "$here/compare.py" "$out/models" "$out/workers/release" "$program"

@@ -333,15 +333,15 @@ impl Step {
 }
 
 impl Graph {
-    /// How many products are of 8 bits, and the names of the others.
+    /// How many products have weights of 8 bits, and the names of the others.
     #[cfg(feature = "import")]
     pub(crate) fn linear_products(&self) -> (usize, Vec<String>) {
         let (mut int8, mut floats) = (0, Vec::new());
         for (at, step) in self.steps.iter().enumerate() {
             match step {
                 Step::Linear { matrix, .. } => match matrix.form {
-                    Form::Int8 { .. } => int8 += 1,
-                    Form::Floats { .. } | Form::Mixed { .. } => floats.push(format!("step {at}")),
+                    Form::Int8 { .. } | Form::Mixed { .. } => int8 += 1,
+                    Form::Floats { .. } => floats.push(format!("step {at}")),
                 },
                 Step::Depthwise { .. } => int8 += 1,
                 _ => {}

@@ -57,6 +57,7 @@ pub(crate) enum Layout {
     /// `[group of 4 inputs][row][input]`, in bytes: a group of several rows is one register.
     Groups,
     /// `[pair of groups][row][group][input]`, for multipliers of 8 inputs at once.
+    #[cfg_attr(not(target_arch = "aarch64"), allow(dead_code, reason = "i8mm alone"))]
     Pairs,
 }
 
