@@ -273,8 +273,15 @@ impl Contents {
         let text = bundle.text_encoder()?;
         let vocabulary = bundle.vocabulary()?.map(|v| {
             let mut vectors = ndarray::Array2::zeros((v.names.len(), bundle.dim()));
-            let scales = v.scales.as_chunks().0.iter().map(|s| f32::from_le_bytes(*s));
-            let rows = vectors.outer_iter_mut().zip(v.rows.chunks_exact(bundle.dim()));
+            let scales = v
+                .scales
+                .as_chunks()
+                .0
+                .iter()
+                .map(|s| f32::from_le_bytes(*s));
+            let rows = vectors
+                .outer_iter_mut()
+                .zip(v.rows.chunks_exact(bundle.dim()));
             for ((mut to, row), scale) in rows.zip(scales) {
                 let values = row.iter().map(|q| scale * f32::from(q.cast_signed()));
                 to.iter_mut().zip(values).for_each(|(to, v)| *to = v);

@@ -17,12 +17,12 @@ use std::time::Duration;
 use tract_core::prelude::*;
 
 #[cfg(feature = "import")]
+use self::onnx::Pairs;
+#[cfg(feature = "import")]
 use crate::bundle::ImageEncoder;
 use crate::bundle::{Bundle, ImageSections};
 use crate::error::{Error, Result};
 use crate::frame::Frame;
-#[cfg(feature = "import")]
-use self::onnx::Pairs;
 #[cfg(feature = "import")]
 use crate::preprocess::Preprocess;
 use crate::preprocess::Preprocessor;
@@ -105,7 +105,7 @@ pub struct Encoder {
 /// What runs an encoder.
 enum Engine {
     /// Ours, as a whole.
-    Fused(fused::Machine),
+    Fused(Box<fused::Machine>),
     /// tract's, for encoders that are not known to ours.
     #[cfg(feature = "import")]
     Tract(tracted::Tracted),
@@ -166,11 +166,10 @@ impl Encoder {
     /// tract cannot set up its state.
     pub fn fork(&self) -> Result<Self> {
         let engine = match &self.engine {
-            Engine::Fused(m) => Engine::Fused(fused::Machine::new(
-                Arc::clone(m.program()),
-                *m.kernels(),
-                1,
-            )),
+            Engine::Fused(m) => {
+                let program = Arc::clone(m.program());
+                Engine::Fused(Box::new(fused::Machine::new(program, *m.kernels(), 1)))
+            }
             #[cfg(feature = "import")]
             Engine::Tract(t) => Engine::Tract(t.fork()?),
         };
@@ -351,7 +350,8 @@ fn fused_of(graph: &[u8], weights: SectionRef) -> Result<fused::Program> {
 
 fn fused_engine(program: fused::Program, threads: usize) -> Engine {
     let kernels = kernels::Kernels::chosen();
-    Engine::Fused(fused::Machine::new(Arc::new(program), kernels, threads))
+    let machine = fused::Machine::new(Arc::new(program), kernels, threads);
+    Engine::Fused(Box::new(machine))
 }
 
 #[cfg(feature = "import")]
@@ -428,12 +428,7 @@ fn onnx_engine(bytes: &[u8], shape: &[usize; 4], dim: usize, threads: usize) -> 
 
 /// The encoder in the bytes of an ONNX file, typed for pictures of `shape`.
 #[cfg(feature = "import")]
-fn typed(
-    bytes: &[u8],
-    shape: &[usize; 4],
-    dim: Option<usize>,
-    pairs: Pairs,
-) -> Result<TypedModel> {
+fn typed(bytes: &[u8], shape: &[usize; 4], dim: Option<usize>, pairs: Pairs) -> Result<TypedModel> {
     let graph = onnx::Onnx::parse_with(bytes, pairs)?;
     let input = the_image_input(&graph, shape)?;
     let output = the_feature_output(&graph, dim)?;

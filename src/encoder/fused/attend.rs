@@ -250,7 +250,14 @@ pub(super) fn in_bytes(
             };
             set.tile(of, &mut tile);
             let scores = scores.as_chunks_mut().0;
-            loops.finish(&tile, &scales, columns, Activation::None, None, &mut scores[..wanted]);
+            loops.finish(
+                &tile,
+                &scales,
+                columns,
+                Activation::None,
+                None,
+                &mut scores[..wanted],
+            );
         }
         let scores = Rows {
             values: scores,
@@ -280,7 +287,14 @@ pub(super) fn in_bytes(
                 };
                 set.tile(of, &mut tile);
                 let residual = before.as_ref().map(|b: &FloatTile| &b[..]);
-                loops.finish(&tile, scales, columns, Activation::None, residual, &mut out[..wanted]);
+                loops.finish(
+                    &tile,
+                    scales,
+                    columns,
+                    Activation::None,
+                    residual,
+                    &mut out[..wanted],
+                );
                 before = Some(out);
             }
             put(first, b, &out[..wanted]);

@@ -144,7 +144,12 @@ pub(super) struct Planes<'a> {
 }
 
 /// A block of columns of a line of windows: channel by channel, line by line, pixel by pixel.
-pub(super) fn stem_line(planes: Planes<'_>, window: Window, (block, y): (usize, usize), out: &mut [Piece]) {
+pub(super) fn stem_line(
+    planes: Planes<'_>,
+    window: Window,
+    (block, y): (usize, usize),
+    out: &mut [Piece],
+) {
     out.fill([0; COLUMNS]);
     let (side, stride) = (window.side as usize, window.stride as usize);
     let channels = planes.bytes.len() / (planes.height * planes.width);
@@ -169,7 +174,10 @@ pub(super) fn stem_line(planes: Planes<'_>, window: Window, (block, y): (usize, 
         let pixels = line[first * stride + dx - before..].iter().step_by(stride);
         let (left, out) = out.split_at_mut(first);
         let (middle, right) = out.split_at_mut(end - first);
-        middle.iter_mut().zip(pixels).for_each(|(out, pixel)| out[column] = *pixel);
+        middle
+            .iter_mut()
+            .zip(pixels)
+            .for_each(|(out, pixel)| out[column] = *pixel);
         for out in left.iter_mut().chain(right) {
             out[column] = planes.zero;
         }

@@ -7,9 +7,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::convolve::MOST_SIDE as MOST_WINDOW;
 use crate::encoder::kernels::rows::{Activation, Grid};
 use crate::encoder::kernels::{COLUMNS, GROUP};
-use super::convolve::MOST_SIDE as MOST_WINDOW;
 use crate::error::{Error, Result};
 
 /// Steps of the largest encoder that we believe in.
@@ -142,7 +142,9 @@ impl Window {
             let (side, stride) = (self.side as usize, self.stride as usize);
             // Every square has a pixel of the picture, and less than a side lies before the first.
             let last = (count as usize).saturating_sub(1) * stride;
-            before < self.side && last < length + before as usize && last + side < 2 * MOST_SIDE as usize
+            before < self.side
+                && last < length + before as usize
+                && last + side < 2 * MOST_SIDE as usize
         };
         let numbers = [self.side, self.stride, self.lines, self.across];
         numbers.iter().all(|n| *n > 0 && *n < MOST_SIDE)
@@ -298,7 +300,10 @@ impl Step {
                 format!("windows of {}, stride {}", window.side, window.stride)
             }
             Self::Depthwise { window, .. } => {
-                format!("int8 depthwise of {}, stride {}", window.side, window.stride)
+                format!(
+                    "int8 depthwise of {}, stride {}",
+                    window.side, window.stride
+                )
             }
             Self::Sum { .. } => "sum".into(),
             Self::Softmax { .. } => "softmax".into(),
@@ -374,7 +379,10 @@ impl Graph {
             });
             shapes.push(shape.ok_or_else(|| wrong(at, &format!("{step:?}")))?);
         }
-        if shapes.last().is_none_or(|s| s.rows != 1 || s.pixels.is_some()) {
+        if shapes
+            .last()
+            .is_none_or(|s| s.rows != 1 || s.pixels.is_some())
+        {
             return Err(wrong(
                 self.steps.len() - 1,
                 "a last step that is no single row",
@@ -556,14 +564,17 @@ impl Check<'_> {
                 let shape = floats(from.rows, matrix.columns as usize);
                 let kept = matches!(
                     matrix.form,
-                    Form::Int8 { rounding: Rounding::Kept, zeros: None, .. }
+                    Form::Int8 {
+                        rounding: Rounding::Kept,
+                        zeros: None,
+                        ..
+                    }
                 );
                 match (from.pixels, levels) {
                     (Some(pixels), Some(levels)) => {
                         self.levels(levels)?;
-                        let plain = norm.is_none()
-                            && residual.is_none()
-                            && *activation == Activation::None;
+                        let plain =
+                            norm.is_none() && residual.is_none() && *activation == Activation::None;
                         (kept && plain).then_some(of_levels(shape, levels, pixels.across))
                     }
                     (None, None) if !kept => {
@@ -617,9 +628,13 @@ impl Check<'_> {
             }
             Step::Windows { rows, window } => {
                 let (shape, pixels) = self.pixels(*rows)?;
-                window.fits(shape.rows / pixels.across, pixels.across).then_some(())?;
+                window
+                    .fits(shape.rows / pixels.across, pixels.across)
+                    .then_some(())?;
                 let side = window.side as usize;
-                let width = side.checked_mul(side)?.checked_mul(shape.blocks() * COLUMNS)?;
+                let width = side
+                    .checked_mul(side)?
+                    .checked_mul(shape.blocks() * COLUMNS)?;
                 let pixels = Pixels {
                     across: window.across as usize,
                     ..pixels
@@ -640,7 +655,9 @@ impl Check<'_> {
             } => {
                 let (shape, pixels) = self.pixels(*rows)?;
                 self.levels(levels)?;
-                window.fits(shape.rows / pixels.across, pixels.across).then_some(())?;
+                window
+                    .fits(shape.rows / pixels.across, pixels.across)
+                    .then_some(())?;
                 let padded = shape.blocks() * COLUMNS;
                 let side = window.side as usize;
                 // Sums of so many products are whole numbers of 32 bits.

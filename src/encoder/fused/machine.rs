@@ -9,10 +9,10 @@ use super::graph::{
     Form, Graph, Levels, Matrix, Norm, Part, Place, Rounding, Shape, Step, Value, Window,
 };
 use super::view::{View, lanes};
+use crate::encoder::kernels::bytes::{ByteRows, Piece, ToBytes};
 use crate::encoder::kernels::rows::{
     Activation, Columns, Grid, Lanes, MOST, Moments, Normed, Packed, Rows, Scale, scale_of,
 };
-use crate::encoder::kernels::bytes::{ByteRows, Piece, ToBytes};
 use crate::encoder::kernels::{
     COLUMNS, FloatTile, GROUP, Kernels, Layout, MOST_ROWS, Operands, Pool, Tile, pieces, pieces_mut,
 };
@@ -482,8 +482,7 @@ impl Machine {
             } => {
                 let loops = self.kernels.loops();
                 let size = shape.rows * count;
-                let [a, b] =
-                    values.map(|v| pieces(&self.slots[program.slots[v as usize]]));
+                let [a, b] = values.map(|v| pieces(&self.slots[program.slots[v as usize]]));
                 let bounds = (levels.low, levels.high);
                 let add = |_: &mut Scratch, n: usize, out: &mut [Piece]| {
                     let [a, b] = [a, b].map(|v| &v[n * size..][..size]);
@@ -592,11 +591,15 @@ impl Machine {
         let loops = self.kernels.loops();
         let length = height * width;
         self.planes.resize(pictures.len(), 0);
-        self.pool
-            .chunks(&mut self.scratches, &mut self.planes, length, |_, n, out| {
+        self.pool.chunks(
+            &mut self.scratches,
+            &mut self.planes,
+            length,
+            |_, n, out| {
                 let values = &pictures[n * length..][..length];
-                loops.to_bytes(values, levels.scale, levels.zero, out);
-            });
+                loops.bytes_from_floats(values, levels.scale, levels.zero, out);
+            },
+        );
         let planes = &self.planes;
         let lines = window.lines as usize;
         let count = pictures.len() / (channels * length);
@@ -689,7 +692,8 @@ impl Machine {
                 high: levels.high,
             };
             let mut ahead = Ahead::of(weights, (c + threads) * width, width, tiling.tiles);
-            for t in part * tiling.tiles..(part + 1) * tiling.tiles {
+            for at in 0..tiling.tiles {
+                let t = part * tiling.tiles + at;
                 let (first, rows, wanted) = tiling.tile(&set, t);
                 let (activations, step) = if is_packed {
                     (&blocks[t].bytes[..], set.block_step(rows))
@@ -962,7 +966,13 @@ impl Machine {
                     } else {
                         let put_one =
                             |row, block, sums: &Lanes| put(row, block, std::slice::from_ref(sums));
-                        attend::in_floats(&set, heads.scale, &mut scratch.attention, parts, put_one);
+                        attend::in_floats(
+                            &set,
+                            heads.scale,
+                            &mut scratch.attention,
+                            parts,
+                            put_one,
+                        );
                     }
                 }
             });

@@ -203,7 +203,7 @@ pub(super) fn sum_bytes<F: Floats>(pieces: &[Piece], out: &mut WholeLanes) {
 
 /// Floats to bytes: `v / scale + zero`, to the nearest.
 #[inline(always)]
-pub(super) fn to_bytes<F: Floats>(values: &[f32], scale: f32, zero: u8, out: &mut [u8]) {
+pub(super) fn bytes_from_floats<F: Floats>(values: &[f32], scale: f32, zero: u8, out: &mut [u8]) {
     let (scale, zero) = (F::splat(scale), F::splat(zero.into()));
     let (low, high) = (F::zero(), F::splat(255.0));
     // The nearest step first, as ONNX's QuantizeLinear; then what stands for zero.

@@ -175,10 +175,17 @@ fn bytes_are_added_and_averaged_as_by_hand() {
     for set in Kernels::all() {
         let mut out = vec![[0; COLUMNS]; 9];
         set.loops().add_bytes([&a, &b], factors, (2, 240), &mut out);
-        for (out, (a, b)) in out.as_flattened().iter().zip(a.as_flattened().iter().zip(b.as_flattened())) {
+        for (out, (a, b)) in out
+            .as_flattened()
+            .iter()
+            .zip(a.as_flattened().iter().zip(b.as_flattened()))
+        {
             let v = f64::from(*a) * 0.37 + f64::from(*b) * 0.81 - 40.2;
             let is_clear = (v - v.floor() - 0.5).abs() > 1e-3;
-            assert!(!is_clear || *out == v.round().clamp(2.0, 240.0) as u8, "{set:?}");
+            assert!(
+                !is_clear || *out == v.round().clamp(2.0, 240.0) as u8,
+                "{set:?}"
+            );
         }
         let mut sums = [0; COLUMNS];
         set.loops().sum_bytes(&a, &mut sums);
@@ -195,7 +202,8 @@ fn floats_become_bytes_as_onnx_says() {
         let values: Vec<f32> = (0..length).map(|_| next() as f32 / 4e6 - 2.0).collect();
         for set in Kernels::all() {
             let mut out = vec![0; length];
-            set.loops().to_bytes(&values, 0.0075, 117, &mut out);
+            set.loops()
+                .bytes_from_floats(&values, 0.0075, 117, &mut out);
             for (v, out) in values.iter().zip(&out) {
                 let q = (v / 0.0075).round_ties_even() + 117.0;
                 assert_eq!(*out, q.clamp(0.0, 255.0) as u8, "{set:?}");
@@ -218,7 +226,10 @@ fn a_row_of_floats_times_bytes_is_what_wide_floats_say() {
                 let column = &whole[c * inputs..][..inputs];
                 let terms = row.iter().zip(column);
                 let sum: f64 = terms.map(|(x, w)| f64::from(*x) * f64::from(*w)).sum();
-                assert!((f64::from(out[c]) - sum).abs() < 1e-4 * inputs as f64, "{set:?}");
+                assert!(
+                    (f64::from(out[c]) - sum).abs() < 1e-4 * inputs as f64,
+                    "{set:?}"
+                );
             }
         }
     }

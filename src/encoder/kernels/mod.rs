@@ -9,17 +9,21 @@
 //! NEON registers take at once. **Activations** are 8 bits without sign, one scale and zero point per
 //! row, packed by blocks of rows in whichever [`Layout`] the set reads best.
 #![allow(unsafe_code)]
+#![allow(
+    clippy::needless_range_loop,
+    reason = "one number counts rows, sums and scales alike"
+)]
 
 #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
 mod aarch64;
 pub(crate) mod bytes;
+#[cfg(test)]
+mod bytes_tests;
 mod lanes;
 mod loops;
 mod pool;
 mod portable;
 pub(crate) mod rows;
-#[cfg(test)]
-mod bytes_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(target_arch = "x86_64")]
@@ -86,6 +90,8 @@ pub(crate) struct Operands<'a> {
     pub(crate) ahead: &'a [i8],
 }
 
+type ByteTile = unsafe fn(Operands<'_>, (ToBytes<'_>, &mut [Piece]));
+
 /// One set of inner loops.
 #[derive(Clone, Copy)]
 pub(crate) struct Kernels {
@@ -102,7 +108,7 @@ pub(crate) struct Kernels {
     /// Sums of products over `groups` groups.
     tile: unsafe fn(Operands<'_>, sums: &mut Tile),
     /// The same with the sums made bytes at once, where that saves their way through memory.
-    byte_tile: Option<unsafe fn(Operands<'_>, (ToBytes<'_>, &mut [Piece]))>,
+    byte_tile: Option<ByteTile>,
     /// The same of floats: `rows` rows of `inputs` values one after the other, and `inputs` × 16 weights.
     float_tile: unsafe fn(inputs: usize, rows: &[f32], columns: &[f32], sums: &mut FloatTile),
     /// The loops, compiled for this set.

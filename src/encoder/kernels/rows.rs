@@ -4,9 +4,9 @@
 //! stretch of memory and threads share nothing. Sums run over 16 lanes in an order that no processor
 //! changes.
 
-use super::{COLUMNS, GROUP, Layout};
 pub(crate) use super::lanes::Lanes;
 use super::lanes::{Floats, Whole, WholeLanes};
+use super::{COLUMNS, GROUP, Layout};
 
 /// Most rows that a loop takes at once.
 pub(crate) const MOST: usize = 16;
@@ -151,13 +151,12 @@ fn exp<F: Floats>(x: F) -> F {
     let shifted = x.mul(of(LOG2_E)).add(of(SHIFT));
     let n = shifted.sub(of(SHIFT));
     // ln 2 in two parts, so that the rest keeps its bits (Cody and Waite).
-    let r = x.sub(n.mul(of(0.693_359_4))).sub(n.mul(of(-2.121_944_4e-4)));
+    let r = x
+        .sub(n.mul(of(0.693_359_4)))
+        .sub(n.mul(of(-2.121_944_4e-4)));
     // Minimax on ±ln 2/2, to 1e-7.
     let factors = [8.312_525e-3, 4.189_011_5e-2, 0.166_671_14, 0.499_992_3];
-    let value = polynomial(r, &factors)
-        .mul(r.mul(r))
-        .add(r)
-        .add(of(1.0));
+    let value = polynomial(r, &factors).mul(r.mul(r)).add(r).add(of(1.0));
     let bias = F::Whole::splat(127_i32.wrapping_sub(SHIFT.to_bits() as i32));
     value.mul(shifted.bits().add(bias).up::<23>().as_floats())
 }
@@ -175,7 +174,13 @@ fn normal<F: Floats>(x: F) -> F {
     let size = x.bits().and(F::Whole::splat(i32::MAX)).as_floats();
     let z = size.mul(of(std::f32::consts::FRAC_1_SQRT_2));
     let t = of(1.0).div(of(1.0).add(of(0.327_591_1).mul(z)));
-    let factors = [1.061_405_4, -1.453_152, 1.421_413_7, -0.284_496_74, 0.254_829_6];
+    let factors = [
+        1.061_405_4,
+        -1.453_152,
+        1.421_413_7,
+        -0.284_496_74,
+        0.254_829_6,
+    ];
     let p = polynomial(t, &factors).mul(t);
     let half = of(0.5).mul(p).mul(exp(F::zero().sub(z).mul(z)));
     select(x.less(F::zero()), half, of(1.0).sub(half))
@@ -469,7 +474,12 @@ fn put<const SIZE: usize>(to: &mut [u8], parts: &[[u8; SIZE]], at: usize, step: 
         let at = at + n * step;
         if end <= to.len() {
             // SAFETY: the last part ends within the bytes, and the others lie before it.
-            unsafe { to.as_mut_ptr().add(at).cast::<[u8; SIZE]>().write_unaligned(*part) };
+            unsafe {
+                to.as_mut_ptr()
+                    .add(at)
+                    .cast::<[u8; SIZE]>()
+                    .write_unaligned(*part)
+            };
         } else if let Some(place) = to.get_mut(at..at + SIZE) {
             place.copy_from_slice(part);
         }
@@ -627,11 +637,7 @@ pub(super) fn pack_columns<F: Floats>(
         most = F::load(row).bits().and(size).as_floats().max(most);
     }
     most.mul(F::splat(1.0 / 127.0)).store(scale);
-    let factor = select(
-        F::zero().less(most),
-        F::splat(127.0).div(most),
-        F::zero(),
-    );
+    let factor = select(F::zero().less(most), F::splat(127.0).div(most), F::zero());
     let (shift, shift_bits) = (F::splat(SHIFT), F::Whole::splat(SHIFT.to_bits() as i32));
     let (low, high) = (F::splat(-127.0), F::splat(127.0));
     let byte = F::Whole::splat(0xff);

@@ -1,6 +1,8 @@
 //! Every set against plain loops over wide numbers, at ragged sizes and extreme values.
 
-use super::rows::{Activation, Columns, Grid, MOST, Moments, Normed, Packed, Rows, Scale, scale_of};
+use super::rows::{
+    Activation, Columns, Grid, MOST, Moments, Normed, Packed, Rows, Scale, scale_of,
+};
 use super::*;
 
 fn noise(seed: u64) -> impl FnMut() -> f32 {
@@ -415,9 +417,9 @@ fn columns_are_rounded_by_their_greatest_and_packed_as_weights() {
         for set in Kernels::all() {
             let groups = count.div_ceil(GROUP);
             let mut to = vec![1; groups * GROUP * COLUMNS];
-            let (mut scale, mut sums, mut added) =
-                ([0.0; COLUMNS], [0; COLUMNS], [0.0; COLUMNS]);
-            set.loops().pack_columns(&rows, &mut to, &mut scale, &mut sums);
+            let (mut scale, mut sums, mut added) = ([0.0; COLUMNS], [0; COLUMNS], [0.0; COLUMNS]);
+            set.loops()
+                .pack_columns(&rows, &mut to, &mut scale, &mut sums);
             set.loops().column_sums(&rows, &mut added);
             let mut whole = Vec::new();
             for c in 0..COLUMNS {
@@ -426,9 +428,19 @@ fn columns_are_rounded_by_their_greatest_and_packed_as_weights() {
                 assert!((scale[c] - most / 127.0).abs() <= 1e-6 * most);
                 let q: Vec<i8> = column
                     .clone()
-                    .map(|v| if most > 0.0 { (v * (127.0 / most)).round_ties_even() as i8 } else { 0 })
+                    .map(|v| {
+                        if most > 0.0 {
+                            (v * (127.0 / most)).round_ties_even() as i8
+                        } else {
+                            0
+                        }
+                    })
                     .collect();
-                assert_eq!(sums[c], q.iter().map(|q| i32::from(*q)).sum::<i32>(), "{set:?}");
+                assert_eq!(
+                    sums[c],
+                    q.iter().map(|q| i32::from(*q)).sum::<i32>(),
+                    "{set:?}"
+                );
                 assert!((added[c] - column.sum::<f32>()).abs() < 1e-3);
                 whole.extend(q);
             }

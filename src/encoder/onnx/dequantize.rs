@@ -183,7 +183,7 @@ impl Grid {
             ));
         }
         let (scale, zero) = (self.scale[0], self.zero[0] as i32);
-        if !(scale > 0.0 && scale.is_finite()) || !(low..=high).contains(&zero) {
+        if !(scale > 0.0 && scale.is_finite() && (low..=high).contains(&zero)) {
             let found = format!("scale {scale} and zero point {zero}");
             return Err(Error::invalid("QuantizeLinear", found, "a grid of bytes"));
         }
@@ -293,7 +293,9 @@ mod tests {
             ],
             ..Default::default()
         };
-        let error = activations_to_float(&mut graph, Pairs::Clamped).unwrap_err().to_string();
+        let error = activations_to_float(&mut graph, Pairs::Clamped)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("3 scales"), "{error}");
     }
 }

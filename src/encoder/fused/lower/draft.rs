@@ -135,7 +135,11 @@ impl Step {
 
     /// Hands on every step that this one reads.
     fn reads(&self, each: impl FnMut(usize)) {
-        self.clone().reads_mut().into_iter().map(|at| *at).for_each(each);
+        self.clone()
+            .reads_mut()
+            .into_iter()
+            .map(|at| *at)
+            .for_each(each);
     }
 
     /// Every step that this one reads.
@@ -150,9 +154,7 @@ impl Step {
             | Self::Softmax { rows }
             | Self::Unit { rows, .. }
             | Self::Mean { rows } => vec![rows],
-            Self::Linear { rows, residual, .. } => {
-                [rows].into_iter().chain(residual).collect()
-            }
+            Self::Linear { rows, residual, .. } => [rows].into_iter().chain(residual).collect(),
             Self::Attention { parts, .. } => parts.iter_mut().map(|p| &mut p.step).collect(),
             Self::Sum { values, .. } => values.iter_mut().collect(),
             Self::Join { values } => values.iter_mut().collect(),

@@ -66,7 +66,9 @@ impl Whole {
 
     /// Whether these are all that the floats say.
     fn is_exactly(&self, weights: &[f32], inputs: usize) -> bool {
-        let columns = weights.chunks_exact(inputs).zip(self.weights.chunks_exact(inputs));
+        let columns = weights
+            .chunks_exact(inputs)
+            .zip(self.weights.chunks_exact(inputs));
         columns.zip(&self.scales).all(|((column, whole), scale)| {
             let near = |(w, q): (&f32, &i8)| (w - f32::from(*q) * scale).abs() <= 2e-3 * scale;
             column.iter().zip(whole).all(near)
@@ -191,7 +193,12 @@ impl Store {
     }
 
     /// A product of bytes that stay bytes.
-    fn matrix_between(&mut self, m: &Matrix, from: Levels, to: Levels) -> Result<graph::Matrix, String> {
+    fn matrix_between(
+        &mut self,
+        m: &Matrix,
+        from: Levels,
+        to: Levels,
+    ) -> Result<graph::Matrix, String> {
         let mut whole = Whole::of(&m.weights, m.inputs);
         let bias = whole.between(from, to, &m.bias)?;
         let form = Form::Int8 {
@@ -210,7 +217,12 @@ impl Store {
     }
 
     /// Weights of channels, tap by tap.
-    fn depthwise(&mut self, channels: &Channels, from: Levels, to: Levels) -> Result<[Place; 3], String> {
+    fn depthwise(
+        &mut self,
+        channels: &Channels,
+        from: Levels,
+        to: Levels,
+    ) -> Result<[Place; 3], String> {
         let taps = channels.taps;
         let mut whole = Whole::of(&channels.weights, taps);
         let bias = whole.between(from, to, &channels.bias)?;
@@ -223,7 +235,11 @@ impl Store {
         };
         let all = (0..blocks)
             .flat_map(|b| (0..taps).flat_map(move |tap| (0..COLUMNS).map(move |c| at(b, tap, c))));
-        Ok([self.put(all), self.columns(&whole.scales), self.columns(&bias)])
+        Ok([
+            self.put(all),
+            self.columns(&whole.scales),
+            self.columns(&bias),
+        ])
     }
 
     /// The step, and how many rows it makes.

@@ -18,7 +18,10 @@ impl Lowering<'_> {
         let Some(softmax) = look.op::<Softmax>(outlet) else {
             return Ok(None);
         };
-        if !self.is_single_row(outlet) || softmax.axes[..] != [1] || softmax.quant_output_dt.is_some() {
+        if !self.is_single_row(outlet)
+            || softmax.axes[..] != [1]
+            || softmax.quant_output_dt.is_some()
+        {
             return Ok(None);
         }
         let rows = self.value(look.inputs(outlet)[0])?;

@@ -19,14 +19,18 @@ impl Lowering<'_> {
     /// What is put on a grid: a convolution, or a sum of two.
     pub(super) fn pixels(&mut self, outlet: OutletId) -> Made {
         let look = self.look;
-        let Some(FakeQuantize(range @ Range::Fixed { .. })) = look.op::<FakeQuantize>(outlet) else {
+        let Some(FakeQuantize(range @ Range::Fixed { .. })) = look.op::<FakeQuantize>(outlet)
+        else {
             return Ok(None);
         };
         let mut levels = levels_of(*range)?;
         let mut inner = look.through(look.inputs(outlet)[0]);
         // Clamps before the grid, as ReLU6 is.
         loop {
-            let (from, low, high) = match (look.with_constant(inner, "Max"), look.with_constant(inner, "Min")) {
+            let (from, low, high) = match (
+                look.with_constant(inner, "Max"),
+                look.with_constant(inner, "Min"),
+            ) {
                 (Some((from, low)), _) => (from, look.scalar(low), None),
                 (_, Some((from, high))) => (from, None, look.scalar(high)),
                 _ => break,
@@ -43,7 +47,10 @@ impl Lowering<'_> {
             inner = from;
         }
         if levels.low > levels.high {
-            return Err(format!("{}: no value is left", node_words(look.node(outlet))));
+            return Err(format!(
+                "{}: no value is left",
+                node_words(look.node(outlet))
+            ));
         }
         if look.op::<Conv>(inner).is_some() {
             return self.convolution(inner, levels);
@@ -52,7 +59,11 @@ impl Lowering<'_> {
             return Ok(None);
         };
         let is_pixels = |o: OutletId| look.shape(o).is_some_and(|s| s.len() == 4);
-        if look.shape(a) != look.shape(b) || !is_pixels(a) || look.is_constant(a) || look.is_constant(b) {
+        if look.shape(a) != look.shape(b)
+            || !is_pixels(a)
+            || look.is_constant(a)
+            || look.is_constant(b)
+        {
             return Ok(None);
         }
         let values = [self.value(a)?, self.value(b)?];
@@ -82,10 +93,15 @@ impl Lowering<'_> {
         let strides: Vec<usize> = pool.strides.as_ref().map_or(vec![1, 1], |s| s.to_vec());
         let before = match &pool.padding {
             PaddingSpec::Valid => vec![0, 0],
-            PaddingSpec::Explicit(before, _) | PaddingSpec::ExplicitOnnxPool(before, _, _) => before.to_vec(),
+            PaddingSpec::Explicit(before, _) | PaddingSpec::ExplicitOnnxPool(before, _, _) => {
+                before.to_vec()
+            }
             _ => return why("padding by name"),
         };
-        let is_dense = pool.dilations.as_ref().is_none_or(|d| d.iter().all(|n| *n == 1));
+        let is_dense = pool
+            .dilations
+            .as_ref()
+            .is_none_or(|d| d.iter().all(|n| *n == 1));
         if side != across
             || strides.len() != 2
             || strides[0] != strides[1]
@@ -128,7 +144,11 @@ impl Lowering<'_> {
                 let padded = channels.next_multiple_of(COLUMNS);
                 let windows = self.draft.add(Step::Windows { rows, window });
                 let inputs = side * side * padded;
-                (windows, inputs, pixel_by_pixel(weights, channels, side * side, padded))
+                (
+                    windows,
+                    inputs,
+                    pixel_by_pixel(weights, channels, side * side, padded),
+                )
             };
             let matrix = Matrix {
                 inputs,
@@ -167,7 +187,9 @@ impl Lowering<'_> {
             return Ok(None);
         };
         let from = look.through(look.inputs(sum)[0]);
-        let Some([1, _, lines, across]) = look.shape(from).and_then(|s| <[usize; 4]>::try_from(s).ok())
+        let Some([1, _, lines, across]) = look
+            .shape(from)
+            .and_then(|s| <[usize; 4]>::try_from(s).ok())
         else {
             return Ok(None);
         };
