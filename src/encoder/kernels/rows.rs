@@ -6,6 +6,8 @@
 
 pub(crate) use super::lanes::Lanes;
 use super::lanes::{Floats, Whole, WholeLanes};
+use std::f32::consts::LOG2_E;
+
 use super::{COLUMNS, GROUP, Layout};
 
 /// Most rows that a loop takes at once.
@@ -143,28 +145,30 @@ fn polynomial<F: Floats>(x: F, factors: &[f32]) -> F {
     sum
 }
 
+/// 2ᵗ, to 2e-7; beyond ±126 as there.
 #[inline(always)]
-fn exp<F: Floats>(x: F) -> F {
-    const LOG2_E: f32 = std::f32::consts::LOG2_E;
+fn power_of_two<F: Floats>(t: F) -> F {
     let of = F::splat;
-    let x = x.max(of(-87.0)).min(of(88.0));
-    let shifted = x.mul(of(LOG2_E)).add(of(SHIFT));
-    let n = shifted.sub(of(SHIFT));
-    // ln 2 in two parts, so that the rest keeps its bits (Cody and Waite).
-    let r = x
-        .sub(n.mul(of(0.693_359_4)))
-        .sub(n.mul(of(-2.121_944_4e-4)));
-    // Minimax on ±ln 2/2, to 1e-7.
-    let factors = [8.312_525e-3, 4.189_011_5e-2, 0.166_671_14, 0.499_992_3];
-    let value = polynomial(r, &factors).mul(r.mul(r)).add(r).add(of(1.0));
-    let bias = F::Whole::splat(127_i32.wrapping_sub(SHIFT.to_bits() as i32));
-    value.mul(shifted.bits().add(bias).up::<23>().as_floats())
+    let t = t.max(of(-126.0)).min(of(126.0));
+    let shifted = t.add(of(SHIFT));
+    let rest = t.sub(shifted.sub(of(SHIFT)));
+    // Minimax on ±1/2.
+    let factors = [1.326_472_7e-3, 9.671_513e-3, 5.550_733_6e-2, 0.240_222_42, 0.693_147, 1.0];
+    let value = polynomial(rest, &factors);
+    // The whole number lies in the low bits after the shift; it is added to the exponent.
+    value.bits().add(shifted.bits().up::<23>()).as_floats()
 }
 
 #[inline(always)]
-fn sigmoid<F: Floats>(x: F) -> F {
+fn exp<F: Floats>(x: F) -> F {
+    power_of_two(x.mul(F::splat(LOG2_E)))
+}
+
+/// σ(`factor` · x).
+#[inline(always)]
+fn sigmoid<F: Floats>(x: F, factor: f32) -> F {
     let one = F::splat(1.0);
-    one.div(one.add(exp(F::zero().sub(x))))
+    one.div(one.add(power_of_two(x.mul(F::splat(-factor * LOG2_E)))))
 }
 
 /// The distribution function of the normal distribution, to 1e-7 (Abramowitz and Stegun 7.1.26).
@@ -198,11 +202,11 @@ fn select<F: Floats>(mask: F::Whole, yes: F, no: F) -> F {
 fn activate<F: Floats>(activation: Activation, y: F) -> F {
     match activation {
         Activation::None => y,
-        Activation::QuickGelu => y.mul(sigmoid(F::splat(1.702).mul(y))),
+        Activation::QuickGelu => y.mul(sigmoid(y, 1.702)),
         Activation::Gelu => y.mul(normal(y)),
         Activation::GeluTanh => {
             let cube = F::splat(0.044_715).mul(y).mul(y).mul(y);
-            y.mul(sigmoid(F::splat(1.595_769).mul(y.add(cube))))
+            y.mul(sigmoid(y.add(cube), 1.595_769))
         }
     }
 }
@@ -240,6 +244,28 @@ fn greatest<F: Floats>(v: F) -> f32 {
 /// Rows whose sums are kept in registers at once.
 const SOME: usize = 4;
 
+/// The same for each of [`SOME`] rows, written out, so that what is kept for each stays in a register.
+macro_rules! each {
+    (|$n:ident| $body:block) => {{
+        {
+            const $n: usize = 0;
+            $body
+        }
+        {
+            const $n: usize = 1;
+            $body
+        }
+        {
+            const $n: usize = 2;
+            $body
+        }
+        {
+            const $n: usize = 3;
+            $body
+        }
+    }};
+}
+
 /// Rows from `first`; the last one again where there are fewer.
 #[inline(always)]
 fn some(first: usize, count: usize) -> [usize; SOME] {
@@ -261,29 +287,29 @@ pub(super) fn moments<F: Floats>(rows: Rows<'_>, epsilon: f32, out: &mut [Moment
         let mut sums = [F::zero(); SOME];
         for b in 0..rows.blocks() {
             let (pieces, mask) = rows.block(b);
-            for n in 0..SOME {
-                sums[n] = sums[n].add(masked(F::load(&pieces[at[n]]), mask));
-            }
+            each!(|N| {
+                sums[N] = sums[N].add(masked(F::load(&pieces[at[N]]), mask));
+            });
         }
         let mut means = [0.0; SOME];
-        for n in 0..SOME {
-            means[n] = total(sums[n]) / count;
-        }
+        each!(|N| {
+            means[N] = total(sums[N]) / count;
+        });
         let mut squares = [F::zero(); SOME];
         for b in 0..rows.blocks() {
             let (pieces, mask) = rows.block(b);
-            for n in 0..SOME {
-                let d = F::load(&pieces[at[n]]).sub(F::splat(means[n]));
+            each!(|N| {
+                let d = F::load(&pieces[at[N]]).sub(F::splat(means[N]));
                 let d = masked(d, mask);
-                squares[n] = squares[n].add(d.mul(d));
-            }
+                squares[N] = squares[N].add(d.mul(d));
+            });
         }
-        for n in 0..SOME {
-            out[at[n]] = Moments {
-                mean: means[n],
-                factor: 1.0 / (total(squares[n]) / count + epsilon).sqrt(),
+        each!(|N| {
+            out[at[N]] = Moments {
+                mean: means[N],
+                factor: 1.0 / (total(squares[N]) / count + epsilon).sqrt(),
             };
-        }
+        });
     }
 }
 
@@ -362,15 +388,15 @@ pub(super) fn extents<F: Floats>(
         for b in 0..rows.blocks() {
             let columns = gain_and_bias(norm, b);
             let (pieces, mask) = rows.block(b);
-            for n in 0..SOME {
-                let v = masked(normed::<F>(&pieces[at[n]], norm, at[n], columns), mask);
-                low[n] = F::zero().sub(v).max(low[n]);
-                high[n] = v.max(high[n]);
-            }
+            each!(|N| {
+                let v = masked(normed::<F>(&pieces[at[N]], norm, at[N], columns), mask);
+                low[N] = F::zero().sub(v).max(low[N]);
+                high[N] = v.max(high[N]);
+            });
         }
-        for n in 0..SOME {
-            out[at[n]] = (0.0 - greatest(low[n]), greatest(high[n]));
-        }
+        each!(|N| {
+            out[at[N]] = (0.0 - greatest(low[N]), greatest(high[N]));
+        });
     }
 }
 
@@ -400,43 +426,109 @@ pub(super) fn quantize<F: Floats>(
     rows: Rows<'_>,
     norm: Option<&Normed<'_>>,
     scales: &mut [Scale],
+    bounds: (i32, i32),
+    to: Packed<'_>,
+) {
+    // A loop for each, which then knows it.
+    match (to.layout, norm) {
+        (Layout::Pieces, None) => quantize_to::<F, Pieces>(rows, None, scales, bounds, to),
+        (Layout::Pieces, norm) => quantize_to::<F, Pieces>(rows, norm, scales, bounds, to),
+        (Layout::Shorts, norm) => quantize_to::<F, Shorts>(rows, norm, scales, bounds, to),
+        (Layout::Groups, norm) => quantize_to::<F, Groups>(rows, norm, scales, bounds, to),
+        (Layout::Pairs, norm) => quantize_to::<F, Pairs>(rows, norm, scales, bounds, to),
+    }
+}
+
+#[inline(always)]
+fn quantize_to<F: Floats, W: Write>(
+    rows: Rows<'_>,
+    norm: Option<&Normed<'_>>,
+    scales: &mut [Scale],
     (low, high): (i32, i32),
     mut to: Packed<'_>,
 ) {
     let (low, high) = (F::splat(low as f32), F::splat(high as f32));
-    let (shift, shift_bits) = (F::splat(SHIFT), F::Whole::splat(SHIFT.to_bits() as i32));
+    let shift = F::splat(SHIFT);
     let scales = &mut scales[..rows.count];
-    let blocks = rows.blocks();
     for first in (0..rows.count).step_by(SOME) {
         let at = some(first, rows.count);
-        let mut factors = [0.0; SOME];
+        let (mut factors, mut zeros) = ([F::zero(); SOME], [F::zero(); SOME]);
+        // What is taken off a rounded value's bits, and what is added to the rest.
+        let mut taken = [F::Whole::splat(0); SOME];
+        let mut added = [F::Whole::splat(0); SOME];
         let mut sums = [F::Whole::splat(0); SOME];
-        for n in 0..SOME {
-            let scale = scales[at[n]].scale;
-            factors[n] = if scale > 0.0 { 1.0 / scale } else { 0.0 };
-        }
-        for b in 0..blocks {
+        each!(|N| {
+            let Scale { scale, zero, .. } = scales[at[N]];
+            factors[N] = F::splat(if scale > 0.0 { 1.0 / scale } else { 0.0 });
+            zeros[N] = F::splat(zero as f32);
+            taken[N] = F::Whole::splat((SHIFT.to_bits() as i32).wrapping_add(zero));
+            added[N] = F::Whole::splat(zero.wrapping_sub(to.offset));
+        });
+        for b in 0..rows.blocks() {
             let columns = gain_and_bias(norm, b);
             let (pieces, mask) = rows.block(b);
             let mask = F::Whole::load(mask);
-            for n in 0..SOME {
-                let whole = scales[at[n]].zero;
-                let v = normed::<F>(&pieces[at[n]], norm, at[n], columns)
-                    .mul(F::splat(factors[n]))
-                    .add(F::splat(whole as f32));
+            each!(|N| {
+                let v = normed::<F>(&pieces[at[N]], norm, at[N], columns);
+                let v = v.mul(factors[N]).add(zeros[N]);
                 // In this order, NaN becomes a number. Whole numbers then lie in the low bits.
-                let q = v.max(low).min(high).add(shift).bits().sub(shift_bits);
-                let above = q.sub(F::Whole::splat(whole)).and(mask);
-                sums[n] = sums[n].add(above);
-                let blank = F::Whole::splat(whole.wrapping_sub(to.offset));
-                to.write(b, at[n], above.add(blank));
-            }
+                let bits = v.max(low).min(high).add(shift).bits();
+                let above = bits.sub(taken[N]).and(mask);
+                sums[N] = sums[N].add(above);
+                W::write(&mut to, b, at[N], above.add(added[N]));
+            });
         }
-        for n in 0..SOME {
+        each!(|N| {
             let mut lanes = [0; COLUMNS];
-            sums[n].store(&mut lanes);
-            scales[at[n]].sum = fold(lanes, i32::wrapping_add);
+            sums[N].store(&mut lanes);
+            scales[at[N]].sum = fold(lanes, i32::wrapping_add);
+        });
+    }
+}
+
+/// How a piece is written: block `b` of the columns of row `r` of those that are packed.
+trait Write {
+    fn write<W: Whole>(to: &mut Packed<'_>, b: usize, r: usize, q: W);
+}
+
+struct Pieces;
+struct Shorts;
+struct Groups;
+struct Pairs;
+
+impl Write for Pieces {
+    #[inline(always)]
+    fn write<W: Whole>(to: &mut Packed<'_>, b: usize, r: usize, q: W) {
+        let at = b * to.rows + to.first + r;
+        if let Some(piece) = to.bytes.as_chunks_mut().0.get_mut(at) {
+            *piece = q.bytes();
         }
+    }
+}
+
+impl Write for Shorts {
+    #[inline(always)]
+    fn write<W: Whole>(to: &mut Packed<'_>, b: usize, r: usize, q: W) {
+        let at = b * to.rows + to.first + r;
+        if let Some(piece) = to.bytes.as_chunks_mut::<32>().0.get_mut(at) {
+            piece.copy_from_slice(q.shorts().map(i16::to_ne_bytes).as_flattened());
+        }
+    }
+}
+
+impl Write for Groups {
+    #[inline(always)]
+    fn write<W: Whole>(to: &mut Packed<'_>, b: usize, r: usize, q: W) {
+        let at = (4 * b * to.rows + to.first + r) * 4;
+        put(to.bytes, q.bytes().as_chunks::<4>().0, at, to.rows * 4);
+    }
+}
+
+impl Write for Pairs {
+    #[inline(always)]
+    fn write<W: Whole>(to: &mut Packed<'_>, b: usize, r: usize, q: W) {
+        let at = (2 * b * to.rows + to.first + r) * 8;
+        put(to.bytes, q.bytes().as_chunks::<8>().0, at, to.rows * 8);
     }
 }
 
@@ -444,24 +536,11 @@ impl Packed<'_> {
     /// Writes a piece of row `r` of those that are packed, block `b` of its columns.
     #[inline(always)]
     pub(super) fn write<W: Whole>(&mut self, b: usize, r: usize, q: W) {
-        let (row, rows) = (self.first + r, self.rows);
         match self.layout {
-            Layout::Pieces => put(self.bytes, &[q.bytes()], (b * rows + row) * COLUMNS, 0),
-            Layout::Shorts => {
-                let q = q.shorts().map(i16::to_ne_bytes);
-                let parts = q.as_flattened().as_chunks::<32>().0;
-                put(self.bytes, parts, (b * rows + row) * COLUMNS * 2, 0);
-            }
-            Layout::Groups => {
-                let q = q.bytes();
-                let parts = q.as_chunks::<4>().0;
-                put(self.bytes, parts, (4 * b * rows + row) * 4, rows * 4);
-            }
-            Layout::Pairs => {
-                let q = q.bytes();
-                let parts = q.as_chunks::<8>().0;
-                put(self.bytes, parts, (2 * b * rows + row) * 8, rows * 8);
-            }
+            Layout::Pieces => Pieces::write(self, b, r, q),
+            Layout::Shorts => Shorts::write(self, b, r, q),
+            Layout::Groups => Groups::write(self, b, r, q),
+            Layout::Pairs => Pairs::write(self, b, r, q),
         }
     }
 }
@@ -579,37 +658,37 @@ pub(super) fn shares<F: Floats>(
         for b in 0..blocks {
             let (pieces, mask) = rows.block(b);
             let mask = F::Whole::load(mask);
-            for n in 0..SOME {
-                let v = F::load(&pieces[at[n]]);
-                most[n] = select(mask, v, F::splat(f32::NEG_INFINITY)).max(most[n]);
-            }
+            each!(|N| {
+                let v = F::load(&pieces[at[N]]);
+                most[N] = select(mask, v, F::splat(f32::NEG_INFINITY)).max(most[N]);
+            });
         }
         let mut sums = [F::zero(); SOME];
-        for n in 0..SOME {
-            most[n] = F::splat(greatest(most[n]));
-        }
+        each!(|N| {
+            most[N] = F::splat(greatest(most[N]));
+        });
         for b in 0..blocks {
             let (pieces, mask) = rows.block(b);
-            for n in 0..SOME {
-                let above = F::load(&pieces[at[n]]).sub(most[n]);
-                let e = masked(exp(F::splat(scale).mul(above)), mask);
-                sums[n] = sums[n].add(e);
+            each!(|N| {
+                let above = F::load(&pieces[at[N]]).sub(most[N]);
+                let e = masked(power_of_two(F::splat(scale * LOG2_E).mul(above)), mask);
+                sums[N] = sums[N].add(e);
                 // The whole part, then what it leaves.
                 let e = e.mul(steps);
                 let whole = e.sub(half).add(shift);
                 let rest = e.sub(whole.sub(shift)).mul(steps).add(shift);
-                let r = at[n];
+                let r = at[N];
                 to[0].write(b, r, whole.bits().sub(shift_bits).sub(offset));
                 to[1].write(b, r, rest.bits().sub(shift_bits).sub(offset));
-            }
+            });
         }
-        for n in 0..SOME {
-            scales[at[n]] = Scale {
-                scale: 1.0 / 255.0 / total(sums[n]),
+        each!(|N| {
+            scales[at[N]] = Scale {
+                scale: 1.0 / 255.0 / total(sums[N]),
                 zero: 0,
                 sum: 0,
             };
-        }
+        });
     }
 }
 
