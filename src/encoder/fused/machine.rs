@@ -100,6 +100,23 @@ impl Program {
         })
     }
 
+    /// Weights of the first product of 8 bits behind step `at`.
+    fn next_weights(&self, at: usize) -> &[i8] {
+        let behind = &self.graph.steps[at + 1..];
+        let weights = behind.iter().find_map(|step| match step {
+            Step::Linear {
+                matrix:
+                    Matrix {
+                        form: Form::Int8 { weights, .. },
+                        ..
+                    },
+                ..
+            } => Some(*weights),
+            _ => None,
+        });
+        weights.map_or(&[], |place| store::i8s(self.part(place)))
+    }
+
     /// Products of 8 bits and of floats of one picture.
     pub(crate) fn products(&self) -> (u64, u64) {
         let mut all = (0, 0);
@@ -339,7 +356,7 @@ impl Machine {
                 matrix,
                 levels: Some(levels),
                 ..
-            } => self.multiply_bytes(program, *rows, matrix, *levels, count, out),
+            } => self.multiply_bytes((program, at), *rows, matrix, *levels, count, out),
             Step::Linear {
                 rows,
                 matrix:
@@ -360,7 +377,7 @@ impl Machine {
             } => {
                 self.pack(program, *rows, norm.as_ref(), matrix, count);
                 self.multiply(
-                    program,
+                    (program, at),
                     matrix,
                     (*activation, *residual),
                     shape.rows * count,
@@ -621,7 +638,7 @@ impl Machine {
     /// Products of rows of bytes, put on `levels`.
     fn multiply_bytes(
         &mut self,
-        program: &Program,
+        (program, at): (&Program, usize),
         rows: Value,
         matrix: &Matrix,
         levels: Levels,
@@ -679,6 +696,7 @@ impl Machine {
         let (scales, sums) = (program.floats(scales), program.whole(sums));
         let bias = program.floats(matrix.bias);
         let threads = self.pool.threads();
+        let next = program.next_weights(at);
         let multiply = |_: &mut Scratch, unit: usize, out: &mut [Piece]| {
             let (c, part) = (unit / tiling.parts, unit % tiling.parts);
             let to = ToBytes {
@@ -691,7 +709,8 @@ impl Machine {
                 low: levels.low,
                 high: levels.high,
             };
-            let mut ahead = Ahead::of(weights, (c + threads) * width, width, tiling.tiles);
+            let first = (c + threads) * width;
+            let mut ahead = Ahead::of(weights, first, width, tiling.tiles, next);
             for at in 0..tiling.tiles {
                 let t = part * tiling.tiles + at;
                 let (first, rows, wanted) = tiling.tile(&set, t);
@@ -826,7 +845,7 @@ impl Machine {
     /// Products of the packed rows with `matrix`, block of columns by block of columns.
     fn multiply(
         &mut self,
-        program: &Program,
+        (program, at): (&Program, usize),
         matrix: &Matrix,
         (activation, residual): (Activation, Option<Value>),
         total: usize,
@@ -854,10 +873,11 @@ impl Machine {
                 let zeros = zeros.map(|z| program.whole(z));
                 let width = groups * GROUP * COLUMNS;
                 let threads = self.pool.threads();
+                let next = program.next_weights(at);
                 self.pool
                     .chunks(&mut self.scratches, out, size, |_, c, out| {
-                        let mut ahead =
-                            Ahead::of(weights, (c + threads) * width, width, blocks.len());
+                        let first = (c + threads) * width;
+                        let mut ahead = Ahead::of(weights, first, width, blocks.len(), next);
                         let weights = &weights[c * width..][..width];
                         let of = |all: &'_ [f32]| -> Lanes {
                             *all[c * COLUMNS..].first_chunk().expect("checked")
@@ -979,20 +999,29 @@ impl Machine {
     }
 }
 
-/// Weights of a later block of columns, which come nearer part by part while one is multiplied.
+/// Weights that are needed next, which come nearer part by part while a block of columns is multiplied.
 struct Ahead<'a>(std::slice::Chunks<'a, i8>);
 
 impl<'a> Ahead<'a> {
-    fn of(weights: &'a [i8], first: usize, width: usize, parts: usize) -> Self {
-        let ahead = weights.get(first..).unwrap_or_default();
-        let part = (width / parts.max(1)).next_multiple_of(LINE);
-        Self(ahead[..width.min(ahead.len())].chunks(part.max(LINE)))
+    /// Of the block of columns that begins at `first`, `width` long, in `parts`; behind the last one those of the
+    /// `next` product.
+    fn of(weights: &'a [i8], first: usize, width: usize, parts: usize, next: &'a [i8]) -> Self {
+        let (from, length) = match weights.get(first..) {
+            Some(from) if !from.is_empty() => (from, width),
+            _ => (next.get(first - weights.len()..).unwrap_or_default(), MOST_NEXT),
+        };
+        let ahead = &from[..length.min(from.len())];
+        let part = (ahead.len() / parts.max(1)).next_multiple_of(LINE);
+        Self(ahead.chunks(part.max(LINE)))
     }
 
     fn next(&mut self) -> &'a [i8] {
         self.0.next().unwrap_or_default()
     }
 }
+
+/// Bytes of the next product that are fetched before it begins.
+const MOST_NEXT: usize = 1 << 16;
 
 /// Rows cut into parts of equal length, so that threads share what has few columns, and those into tiles.
 #[derive(Clone, Copy)]

@@ -84,33 +84,35 @@ by_rows!(byte_tile_avx512_vnni(out: (ToBytes<'_>, &mut [Piece])), avx512_vnni_by
 by_rows!(tile_avx_vnni(sums: &mut Tile), avx_vnni, "avx2,avxvnni", 1 2 3 4 5 6);
 by_rows!(tile_avx2(sums: &mut Tile), avx2_pairs, "avx2", 1 2 3 4 5 6);
 
-/// Brings the `line`th 64 bytes nearer, if there are so many.
+/// Brings the lines of block `at` of `blocks` nearer, spread evenly: memory answers so many requests at a time.
 #[inline(always)]
-fn fetch(ahead: &[i8], line: usize) {
-    if line * STEP < ahead.len() {
-        let at = ahead.as_ptr().wrapping_add(line * STEP);
+fn fetch(ahead: &[i8], at: usize, blocks: usize) {
+    let lines = ahead.len() / STEP;
+    let each = lines.div_ceil(blocks);
+    for line in at * each..lines.min((at + 1) * each) {
+        let line = ahead.as_ptr().wrapping_add(line * STEP);
         // SAFETY: every x86-64 has the instruction, and it never faults.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(at) };
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(line) };
     }
 }
 
-/// Hands each group its number, and where its weights and its first row of activations are, `size` bytes an input.
+/// Hands on for each group where its weights and its first row of activations are, `size` bytes an input.
 macro_rules! each_group {
-    ($of:expr, $size:literal, |$g:ident, $w:ident, $a:ident| $body:block) => {
+    ($of:expr, $size:literal, |$w:ident, $a:ident| $body:block) => {
         let (w, a) = ($of.weights.as_ptr(), $of.activations.as_ptr());
         // Whole blocks in a loop of their own, which is unrolled.
         let whole = $of.groups / GROUPS;
         for block in 0..whole {
-            each_group!(@block GROUPS, block, $of, w, a, $size, |$g, $w, $a| $body);
+            fetch($of.ahead, block, whole);
+            each_group!(@block GROUPS, block, $of, w, a, $size, |$w, $a| $body);
         }
-        each_group!(@block $of.groups % GROUPS, whole, $of, w, a, $size, |$g, $w, $a| $body);
+        each_group!(@block $of.groups % GROUPS, whole, $of, w, a, $size, |$w, $a| $body);
     };
-    (@block $count:expr, $block:expr, $of:expr, $weights:ident, $activations:ident, $size:literal, |$g:ident, $w:ident, $a:ident| $body:block) => {
+    (@block $count:expr, $block:expr, $of:expr, $weights:ident, $activations:ident, $size:literal, |$w:ident, $a:ident| $body:block) => {
         for n in 0..$count {
-            let $g = $block * GROUPS + n;
             // SAFETY: the caller checked that so many groups are there.
             unsafe {
-                let $w = $weights.add($g * STEP);
+                let $w = $weights.add(($block * GROUPS + n) * STEP);
                 let $a = $activations.add($block * $of.step + n * GROUP * $size);
                 $body
             }
@@ -122,8 +124,7 @@ macro_rules! each_group {
 macro_rules! sums_avx512_vnni {
     ($of:expr, $rows:ident) => {{
         let mut acc = [_mm512_setzero_si512(); $rows];
-        each_group!($of, 1, |g, w, a| {
-            fetch($of.ahead, g);
+        each_group!($of, 1, |w, a| {
             let w = _mm512_loadu_si512(w.cast());
             for (r, acc) in acc.iter_mut().enumerate() {
                 let a = _mm512_set1_epi32(a.add(r * COLUMNS).cast::<i32>().read_unaligned());
@@ -164,8 +165,7 @@ fn avx512_vnni_bytes<const ROWS: usize>(of: Operands<'_>, (to, out): (ToBytes<'_
 #[target_feature(enable = "avx2,avxvnni")]
 fn avx_vnni<const ROWS: usize>(of: Operands<'_>, sums: &mut Tile) {
     let mut acc = [[_mm256_setzero_si256(); 2]; ROWS];
-    each_group!(of, 1, |g, w, a| {
-        fetch(of.ahead, g);
+    each_group!(of, 1, |w, a| {
         let w = w.cast::<__m256i>();
         let w = [_mm256_loadu_si256(w), _mm256_loadu_si256(w.add(1))];
         for (r, acc) in acc.iter_mut().enumerate() {
@@ -214,8 +214,7 @@ fn avx2_pairs<const ROWS: usize>(of: Operands<'_>, sums: &mut Tile) {
 fn half_avx2<const ROWS: usize>(of: Operands<'_>, half: usize, sums: &mut Tile) {
     // Each register holds four columns, two sums each.
     let mut acc = [[_mm256_setzero_si256(); 2]; ROWS];
-    each_group!(of, 2, |g, w, a| {
-        fetch(of.ahead, g);
+    each_group!(of, 2, |w, a| {
         let w = w.add(half * STEP / 2).cast::<__m128i>();
         let w0 = _mm256_cvtepi8_epi16(_mm_loadu_si128(w));
         let w1 = _mm256_cvtepi8_epi16(_mm_loadu_si128(w.add(1)));
