@@ -28,8 +28,9 @@ from worker import Dead, Worker
 HERE = Path(__file__).parent
 OURS = "edgeclip"
 WARM, OPENINGS = 2, 5
-# Threads of some runtimes look for work for a while after each run, on the cores that the next one needs.
-REST = 0.02
+# Threads of some runtimes look for work for a while after each run, on the cores that the next one needs; and those
+# that slept take a while to wake. So each runtime rests first, then runs once for nothing.
+REST = 0.003
 OUR_BATCH, BATCHES = 8, (4, 8)
 REFERENCE = ("onnxruntime", "f32.onnx")
 # So many rounds are enough for a row that takes so many times as long as the fastest.
@@ -123,10 +124,11 @@ class Bench:
         for turn in range(WARM + rounds):
             pace = min((row.median() for row in rows if row.times), default=0.0)
             for row, worker in zip(rows, workers):
-                if len(row.times) >= ENOUGH and row.median() > HOPELESS * pace:
+                if not worker or len(row.times) >= ENOUGH and row.median() > HOPELESS * pace:
                     continue
                 time.sleep(REST)
-                took = row.attempt(worker.run) if worker else None
+                row.attempt(worker.run)
+                took = row.attempt(worker.run)
                 row.times += [took] * (took is not None and turn >= WARM)
         for worker in filter(None, workers):
             worker.close()

@@ -16,6 +16,7 @@
 
 #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
 mod aarch64;
+mod bed;
 pub(crate) mod bytes;
 #[cfg(test)]
 mod bytes_tests;

@@ -8,8 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-/// Looks for work before a thread goes to sleep: some 50 µs.
-const LOOKS: u32 = 2000;
+use super::bed::Bed;
+
+/// Looks for work before a thread goes to sleep: some 200 µs, longer than any step that is not shared.
+const LOOKS: u32 = 10_000;
 
 /// Threads that wait for work; one of them is the caller's.
 pub(crate) struct Pool {
@@ -20,13 +22,16 @@ pub(crate) struct Pool {
 type Work<'a> = dyn Fn(usize, usize) + Sync + 'a;
 
 struct Shared {
-    /// Counts pieces of work; a new number is the call to begin.
+    /// Counts pieces of work; a new number is the call to join.
     call: AtomicUsize,
+    /// The work that is open to be joined.
     work: Mutex<Option<Job>>,
     called: Condvar,
     sleepers: AtomicUsize,
+    /// Where each of the other threads sleeps.
+    beds: Vec<Bed>,
     next: AtomicUsize,
-    /// Threads that are not done with the work.
+    /// Threads that joined and are not done. One that sleeps too long to join is not waited for.
     busy: AtomicUsize,
     has_panicked: AtomicBool,
 }
@@ -49,6 +54,7 @@ impl Pool {
             work: Mutex::new(None),
             called: Condvar::new(),
             sleepers: AtomicUsize::new(0),
+            beds: (1..threads).map(|_| Bed::default()).collect(),
             next: AtomicUsize::new(0),
             busy: AtomicUsize::new(0),
             has_panicked: AtomicBool::new(false),
@@ -105,9 +111,10 @@ impl Pool {
             stop: false,
         };
         shared.next.store(0, Relaxed);
-        shared.busy.store(self.threads.len(), Relaxed);
         shared.begin(job);
         let own = catch_unwind(AssertUnwindSafe(|| shared.share(0, job)));
+        // Nobody joins from here on.
+        *shared.lock() = None;
         let mut looks = 0;
         while shared.busy.load(Acquire) > 0 {
             looks += 1;
@@ -152,6 +159,7 @@ impl Shared {
         self.call.fetch_add(1, Release);
         drop(work);
         if self.sleepers.load(Acquire) > 0 {
+            Bed::leave_free(&self.beds);
             self.called.notify_all();
         }
     }
@@ -170,8 +178,12 @@ impl Shared {
 
     fn serve(&self, worker: usize) {
         let mut seen = 0;
+        let bed = &self.beds[worker - 1];
+        bed.belongs_to_this_thread();
         loop {
-            let job = self.wait(&mut seen);
+            let Some(job) = self.joined(&mut seen, bed) else {
+                continue;
+            };
             if job.stop {
                 return;
             }
@@ -182,7 +194,8 @@ impl Shared {
         }
     }
 
-    fn wait(&self, seen: &mut usize) -> Job {
+    /// Waits for a call and joins its work, unless that is over already.
+    fn joined(&self, seen: &mut usize, bed: &Bed) -> Option<Job> {
         for _ in 0..LOOKS {
             if self.call.load(Acquire) != *seen {
                 break;
@@ -190,16 +203,24 @@ impl Shared {
             std::hint::spin_loop();
         }
         let mut work = self.lock();
-        self.sleepers.fetch_add(1, Release);
-        while self.call.load(Acquire) == *seen {
-            work = self
-                .called
-                .wait(work)
-                .unwrap_or_else(PoisonError::into_inner);
+        if self.call.load(Acquire) == *seen {
+            self.sleepers.fetch_add(1, Release);
+            bed.lie_down();
+            while self.call.load(Acquire) == *seen {
+                work = self
+                    .called
+                    .wait(work)
+                    .unwrap_or_else(PoisonError::into_inner);
+            }
+            bed.get_up();
+            self.sleepers.fetch_sub(1, Release);
         }
-        self.sleepers.fetch_sub(1, Release);
         *seen = self.call.load(Acquire);
-        (*work).expect("a call has its job")
+        // Under the lock: whoever called closes the work there before it looks who is busy.
+        if work.is_some() {
+            self.busy.fetch_add(1, Relaxed);
+        }
+        *work
     }
 }
 
