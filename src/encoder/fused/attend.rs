@@ -3,11 +3,9 @@
 use super::graph::{Graph, Shape, Step};
 use super::view::{Head, lanes};
 use crate::encoder::kernels::rows::{
-    Activation, Columns, Lanes, MOST, Moments, Normed, Packed, Rows, Scale, scale_of,
+    Activation, Columns, Lanes, MOST, Moments, Normed, Packed, Rows, Scale, ToFloats, scale_of,
 };
-use crate::encoder::kernels::{
-    COLUMNS, FloatTile, GROUP, Kernels, Layout, MOST_ROWS, Operands, Tile,
-};
+use crate::encoder::kernels::{COLUMNS, FloatTile, GROUP, Kernels, Layout, MOST_ROWS, Operands};
 use crate::store;
 
 /// What one thread needs of its own for attention.
@@ -223,7 +221,6 @@ pub(super) fn in_bytes(
         );
     }
     let total = queries.shape.rows;
-    let mut tile: Tile = [[0; COLUMNS]; MOST_ROWS];
     let mut out = [[0.0; COLUMNS]; MOST_ROWS];
     for at in 0..total.div_ceil(set.rows) {
         let (first, rows) = set.block(at, total);
@@ -248,16 +245,13 @@ pub(super) fn in_bytes(
                 weights,
                 ahead: &[],
             };
-            set.tile(of, &mut tile);
-            let scores = scores.as_chunks_mut().0;
-            loops.finish(
-                &tile,
-                &scales,
+            let to = ToFloats {
+                rows: &scales,
                 columns,
-                Activation::None,
-                None,
-                &mut scores[..wanted],
-            );
+                activation: Activation::None,
+                residual: None,
+            };
+            set.tile_of_floats(of, to, &mut scores.as_chunks_mut().0[..wanted]);
         }
         let scores = Rows {
             values: scores,
@@ -285,16 +279,13 @@ pub(super) fn in_bytes(
                     weights,
                     ahead: &[],
                 };
-                set.tile(of, &mut tile);
-                let residual = before.as_ref().map(|b: &FloatTile| &b[..]);
-                loops.finish(
-                    &tile,
-                    scales,
+                let to = ToFloats {
+                    rows: scales,
                     columns,
-                    Activation::None,
-                    residual,
-                    &mut out[..wanted],
-                );
+                    activation: Activation::None,
+                    residual: before.as_ref().map(|b: &FloatTile| &b[..]),
+                };
+                set.tile_of_floats(of, to, &mut out[..wanted]);
                 before = Some(out);
             }
             put(first, b, &out[..wanted]);

@@ -11,10 +11,11 @@ use super::graph::{
 use super::view::{View, lanes};
 use crate::encoder::kernels::bytes::{ByteRows, Piece, ToBytes};
 use crate::encoder::kernels::rows::{
-    Activation, Columns, Grid, Lanes, MOST, Moments, Normed, Packed, Rows, Scale, scale_of,
+    Activation, Columns, Grid, Lanes, MOST, Moments, Normed, Packed, Rows, Scale, ToFloats,
+    scale_of,
 };
 use crate::encoder::kernels::{
-    COLUMNS, FloatTile, GROUP, Kernels, Layout, MOST_ROWS, Operands, Pool, Tile, pieces, pieces_mut,
+    COLUMNS, FloatTile, GROUP, Kernels, Layout, Operands, Pool, pieces, pieces_mut,
 };
 use crate::error::Result;
 use crate::store::{self, SectionRef};
@@ -890,7 +891,6 @@ impl Machine {
                             zero: zeros.and_then(|z| z[c * COLUMNS..].first_chunk()),
                             bias: &bias,
                         };
-                        let mut tile: Tile = [[0; COLUMNS]; MOST_ROWS];
                         for (b, block) in blocks.iter().enumerate() {
                             let (first, rows) = set.block(b, total);
                             let of = Operands {
@@ -901,17 +901,15 @@ impl Machine {
                                 weights,
                                 ahead: ahead.next(),
                             };
-                            set.tile(of, &mut tile);
                             let (out, _) = out[first * COLUMNS..].as_chunks_mut::<COLUMNS>();
                             let wanted = rows.min(out.len());
-                            loops.finish(
-                                &tile,
-                                &block.scales,
+                            let to = ToFloats {
+                                rows: &block.scales,
                                 columns,
                                 activation,
-                                added(c, first),
-                                &mut out[..wanted],
-                            );
+                                residual: added(c, first),
+                            };
+                            set.tile_of_floats(of, to, &mut out[..wanted]);
                         }
                     });
             }
@@ -1008,7 +1006,10 @@ impl<'a> Ahead<'a> {
     fn of(weights: &'a [i8], first: usize, width: usize, parts: usize, next: &'a [i8]) -> Self {
         let (from, length) = match weights.get(first..) {
             Some(from) if !from.is_empty() => (from, width),
-            _ => (next.get(first - weights.len()..).unwrap_or_default(), MOST_NEXT),
+            _ => (
+                next.get(first - weights.len()..).unwrap_or_default(),
+                MOST_NEXT,
+            ),
         };
         let ahead = &from[..length.min(from.len())];
         let part = (ahead.len() / parts.max(1)).next_multiple_of(LINE);

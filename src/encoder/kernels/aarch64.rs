@@ -24,6 +24,7 @@ pub(super) fn sets() -> Vec<Kernels> {
             offset: 128,
             tile: tile_i8mm,
             byte_tile: None,
+            value_tile: None,
             float_tile: float_tile_twice,
             loops,
         });
@@ -37,6 +38,7 @@ pub(super) fn sets() -> Vec<Kernels> {
             offset: 128,
             tile: tile_dotprod,
             byte_tile: None,
+            value_tile: None,
             float_tile: float_tile::<5>,
             loops,
         });
@@ -49,6 +51,7 @@ pub(super) fn sets() -> Vec<Kernels> {
         offset: 128,
         tile: tile_neon,
         byte_tile: None,
+        value_tile: None,
         float_tile: float_tile::<3>,
         loops,
     });

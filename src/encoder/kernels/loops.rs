@@ -2,7 +2,7 @@
 
 use super::bytes::{ByteRows, Piece, ToBytes};
 use super::lanes::{Lanes, WholeLanes};
-use super::rows::{Activation, Columns, Moments, Normed, Packed, Rows, Scale};
+use super::rows::{Activation, Moments, Normed, Packed, Rows, Scale, ToFloats};
 
 /// Where the loops are: what [`compile`] takes them from.
 pub(super) mod all {
@@ -19,7 +19,7 @@ macro_rules! loops {
             fn floats(rows: Rows<'_>, norm: Option<&Normed<'_>>, out: &mut [f32]);
             fn extents(rows: Rows<'_>, norm: Option<&Normed<'_>>, out: &mut [(f32, f32)]);
             fn quantize(rows: Rows<'_>, norm: Option<&Normed<'_>>, scales: &mut [Scale], bounds: (i32, i32), to: Packed<'_>);
-            fn finish(sums: &[WholeLanes], rows: &[Scale], columns: Columns<'_>, activation: Activation, residual: Option<&[Lanes]>, out: &mut [Lanes]);
+            fn finish(sums: &[WholeLanes], to: ToFloats<'_>, out: &mut [Lanes]);
             fn finish_floats(sums: &[Lanes], bias: &Lanes, activation: Activation, residual: Option<&[Lanes]>, out: &mut [Lanes]);
             fn softmax(row: &mut [f32], width: usize, scale: f32);
             fn shares(rows: Rows<'_>, scale: f32, scales: &mut [Scale], to: [Packed<'_>; 2]);

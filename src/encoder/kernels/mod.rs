@@ -34,9 +34,11 @@ use std::sync::OnceLock;
 
 use bytes::{Piece, ToBytes};
 
+use lanes::Lanes;
 pub(crate) use lanes::WholeLanes;
 pub(crate) use loops::Loops;
 pub(crate) use pool::Pool;
+use rows::{Activation, ToFloats};
 
 /// Columns of a block of packed weights.
 pub(crate) const COLUMNS: usize = 16;
@@ -91,6 +93,7 @@ pub(crate) struct Operands<'a> {
     pub(crate) ahead: &'a [i8],
 }
 
+type ValueTile = unsafe fn(Operands<'_>, (ToFloats<'_>, &mut [Lanes]));
 type ByteTile = unsafe fn(Operands<'_>, (ToBytes<'_>, &mut [Piece]));
 
 /// One set of inner loops.
@@ -110,6 +113,8 @@ pub(crate) struct Kernels {
     tile: unsafe fn(Operands<'_>, sums: &mut Tile),
     /// The same with the sums made bytes at once, where that saves their way through memory.
     byte_tile: Option<ByteTile>,
+    /// And with the sums made values.
+    value_tile: Option<ValueTile>,
     /// The same of floats: `rows` rows of `inputs` values one after the other, and `inputs` × 16 weights.
     float_tile: unsafe fn(inputs: usize, rows: &[f32], columns: &[f32], sums: &mut FloatTile),
     /// The loops, compiled for this set.
@@ -191,6 +196,30 @@ impl Kernels {
                 let mut sums: Tile = [[0; COLUMNS]; MOST_ROWS];
                 self.tile(of, &mut sums);
                 self.loops.finish_bytes(&sums, to, self.offset, out);
+            }
+        }
+    }
+
+    /// The same, with the sums of the first `out.len()` rows made values.
+    ///
+    /// # Panics
+    /// As [`tile`](Self::tile), or there are fewer rows.
+    pub(crate) fn tile_of_floats(&self, of: Operands<'_>, to: ToFloats<'_>, out: &mut [Lanes]) {
+        assert!(out.len() <= of.rows);
+        // What is activated goes through memory as well.
+        match self
+            .value_tile
+            .filter(|_| to.activation == Activation::None)
+        {
+            Some(value_tile) => {
+                self.check(&of);
+                // SAFETY: as above.
+                unsafe { value_tile(of, (to, out)) }
+            }
+            None => {
+                let mut sums: Tile = [[0; COLUMNS]; MOST_ROWS];
+                self.tile(of, &mut sums);
+                self.loops.finish(&sums, to, out);
             }
         }
     }

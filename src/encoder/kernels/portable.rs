@@ -13,6 +13,7 @@ pub(super) const SET: Kernels = Kernels {
     offset: 0,
     tile,
     byte_tile: None,
+    value_tile: None,
     float_tile,
     loops: plain::LOOPS,
 };

@@ -153,7 +153,14 @@ fn power_of_two<F: Floats>(t: F) -> F {
     let shifted = t.add(of(SHIFT));
     let rest = t.sub(shifted.sub(of(SHIFT)));
     // Minimax on ±1/2.
-    let factors = [1.326_472_7e-3, 9.671_513e-3, 5.550_733_6e-2, 0.240_222_42, 0.693_147, 1.0];
+    let factors = [
+        1.326_472_7e-3,
+        9.671_513e-3,
+        5.550_733_6e-2,
+        0.240_222_42,
+        0.693_147,
+        1.0,
+    ];
     let value = polynomial(rest, &factors);
     // The whole number lies in the low bits after the shift; it is added to the exponent.
     value.bits().add(shifted.bits().up::<23>()).as_floats()
@@ -565,27 +572,58 @@ fn put<const SIZE: usize>(to: &mut [u8], parts: &[[u8; SIZE]], at: usize, step: 
     }
 }
 
-/// Sums of a tile's rows to values: `(sum − zero·Σw − zero of w·Σq)·scale + bias`, activated, with `residual` added.
-#[inline(always)]
-pub(super) fn finish<F: Floats>(
-    sums: &[WholeLanes],
-    rows: &[Scale],
-    columns: Columns<'_>,
-    activation: Activation,
-    residual: Option<&[Lanes]>,
-    out: &mut [Lanes],
-) {
-    let of = F::Whole::splat;
-    let (scale, bias) = (F::load(columns.scale), F::load(columns.bias));
-    let sum = F::Whole::load(columns.sum);
-    for (r, out) in out.iter_mut().enumerate() {
-        let (mut whole, row) = (F::Whole::load(&sums[r]), rows[r]);
-        if let Some(zero) = columns.zero {
-            whole = whole.sub(of(row.sum).mul(F::Whole::load(zero)));
+/// How a tile's sums become values: `(sum − zero·Σw − zero of w·Σq)·scale + bias`, activated, with `residual` added.
+#[derive(Clone, Copy)]
+pub(crate) struct ToFloats<'a> {
+    pub(crate) rows: &'a [Scale],
+    pub(crate) columns: Columns<'a>,
+    pub(crate) activation: Activation,
+    pub(crate) residual: Option<&'a [Lanes]>,
+}
+
+/// The first part of [`ToFloats`] in registers.
+#[derive(Clone, Copy)]
+pub(super) struct Values<F: Floats> {
+    scale: F,
+    bias: F,
+    sum: F::Whole,
+}
+
+impl<F: Floats> Values<F> {
+    #[inline(always)]
+    pub(super) fn of(to: ToFloats<'_>) -> Self {
+        Self {
+            scale: F::load(to.columns.scale),
+            bias: F::load(to.columns.bias),
+            sum: F::Whole::load(to.columns.sum),
         }
-        let whole = whole.sub(of(row.zero).mul(sum));
-        let y = whole.floats().mul(F::splat(row.scale).mul(scale)).add(bias);
-        settle(y, activation, residual.map(|residual| &residual[r]), out);
+    }
+
+    /// Row `r`, not yet activated.
+    #[inline(always)]
+    pub(super) fn row(self, to: ToFloats<'_>, r: usize, sum: F::Whole) -> F {
+        let (mut whole, row) = (sum, to.rows[r]);
+        if let Some(zero) = to.columns.zero {
+            whole = whole.sub(F::Whole::splat(row.sum).mul(F::Whole::load(zero)));
+        }
+        let whole = whole.sub(F::Whole::splat(row.zero).mul(self.sum));
+        let scale = F::splat(row.scale).mul(self.scale);
+        whole.floats().mul(scale).add(self.bias)
+    }
+}
+
+/// Sums of a tile's rows to values.
+#[inline(always)]
+pub(super) fn finish<F: Floats>(sums: &[WholeLanes], to: ToFloats<'_>, out: &mut [Lanes]) {
+    let values = Values::<F>::of(to);
+    for (r, out) in out.iter_mut().enumerate() {
+        let y = values.row(to, r, F::Whole::load(&sums[r]));
+        settle(
+            y,
+            to.activation,
+            to.residual.map(|residual| &residual[r]),
+            out,
+        );
     }
 }
 
@@ -606,7 +644,12 @@ pub(super) fn finish_floats<F: Floats>(
 }
 
 #[inline(always)]
-fn settle<F: Floats>(y: F, activation: Activation, residual: Option<&Lanes>, out: &mut Lanes) {
+pub(super) fn settle<F: Floats>(
+    y: F,
+    activation: Activation,
+    residual: Option<&Lanes>,
+    out: &mut Lanes,
+) {
     let y = activate(activation, y);
     match residual {
         None => y.store(out),

@@ -1,7 +1,7 @@
 //! Every set against plain loops over wide numbers, at ragged sizes and extreme values.
 
 use super::rows::{
-    Activation, Columns, Grid, MOST, Moments, Normed, Packed, Rows, Scale, scale_of,
+    Activation, Columns, Grid, MOST, Moments, Normed, Packed, Rows, Scale, ToFloats, scale_of,
 };
 use super::*;
 
@@ -91,6 +91,7 @@ fn tiles_equal_plain_sums_whatever_is_multiplied() {
                 ahead: &weights_packed,
             };
             set.tile(of, &mut sums);
+            values_of_tiles_are_those_of_their_sums(&set, of, &sums);
             for (r, row) in rows.iter().enumerate() {
                 for c in 0..COLUMNS {
                     let column = &weights[c * inputs..][..inputs];
@@ -106,6 +107,42 @@ fn tiles_equal_plain_sums_whatever_is_multiplied() {
                     );
                 }
             }
+        }
+    }
+}
+
+/// A tile that makes values says what its sums finished say.
+fn values_of_tiles_are_those_of_their_sums(set: &Kernels, of: Operands<'_>, sums: &Tile) {
+    let scales: Vec<Scale> = (0..MOST)
+        .map(|r| Scale {
+            scale: 0.01 * r as f32,
+            zero: r as i32 - 3,
+            sum: 7,
+        })
+        .collect();
+    let added = [[0.5; COLUMNS]; MOST];
+    for residual in [None, Some(&added[..])] {
+        for (activation, count) in [
+            (Activation::None, of.rows),
+            (Activation::None, of.rows.div_ceil(2)),
+            (Activation::QuickGelu, of.rows),
+        ] {
+            let to = ToFloats {
+                rows: &scales,
+                columns: Columns {
+                    scale: &std::array::from_fn(|c| c as f32 / 7.0),
+                    sum: &std::array::from_fn(|c| c as i32 * 11),
+                    zero: Some(&[1; COLUMNS]),
+                    bias: &[0.3; COLUMNS],
+                },
+                activation,
+                residual,
+            };
+            let mut made = [[0.0; COLUMNS]; MOST];
+            let mut expected = made;
+            set.tile_of_floats(of, to, &mut made[..count]);
+            set.loops().finish(sums, to, &mut expected[..count]);
+            assert_eq!(made, expected, "{set:?}");
         }
     }
 }
@@ -293,14 +330,13 @@ fn products_are_finished_alike_by_every_set_and_as_the_formulas_say() {
         for set in Kernels::all() {
             let (mut out, mut plain) = ([0.0; COLUMNS], [0.0; COLUMNS]);
             for (set, out) in [(set, &mut out), (portable::SET, &mut plain)] {
-                set.loops().finish(
-                    &[sums],
-                    &[row],
+                let to = ToFloats {
+                    rows: &[row],
                     columns,
                     activation,
-                    Some(&[residual]),
-                    std::slice::from_mut(out),
-                );
+                    residual: Some(&[residual]),
+                };
+                set.loops().finish(&[sums], to, std::slice::from_mut(out));
             }
             assert_eq!(out, plain, "{set:?}");
             for i in 0..COLUMNS {

@@ -4,9 +4,10 @@ use std::arch::is_x86_feature_detected;
 use std::arch::x86_64::*;
 
 use super::bytes::{Finish, Piece, ToBytes};
-use super::lanes::Whole;
 use super::lanes::x86_64::{Floats256, Floats512, Whole512};
+use super::lanes::{Floats, Lanes, Whole};
 use super::loops::{compile, loops};
+use super::rows::{Activation, ToFloats, Values, settle};
 use super::{COLUMNS, FloatTile, GROUP, GROUPS, Kernels, Layout, Operands, Tile};
 
 loops!(compile avx2 super::Floats256, target_feature(enable = "avx2"));
@@ -32,6 +33,7 @@ pub(super) fn sets() -> Vec<Kernels> {
             offset: 0,
             tile: tile_avx512_vnni,
             byte_tile: Some(byte_tile_avx512_vnni),
+            value_tile: Some(value_tile_avx512_vnni),
             float_tile: float_tile_avx512,
             loops: avx512::LOOPS,
         });
@@ -45,6 +47,7 @@ pub(super) fn sets() -> Vec<Kernels> {
             offset: 0,
             tile: tile_avx_vnni,
             byte_tile: None,
+            value_tile: None,
             float_tile: float_tile_avx2,
             loops: avx2::LOOPS,
         });
@@ -58,6 +61,7 @@ pub(super) fn sets() -> Vec<Kernels> {
             offset: 0,
             tile: tile_avx2,
             byte_tile: None,
+            value_tile: None,
             float_tile: float_tile_avx2,
             loops: avx2::LOOPS,
         });
@@ -80,6 +84,8 @@ macro_rules! by_rows {
 
 by_rows!(tile_avx512_vnni(sums: &mut Tile), avx512_vnni, "avx512f,avx512vnni", 1 2 3 4 5 6 7 8 9 10 11 12);
 by_rows!(byte_tile_avx512_vnni(out: (ToBytes<'_>, &mut [Piece])), avx512_vnni_bytes,
+    "avx512f,avx512vl,avx512bw,avx512dq,avx512vnni", 1 2 3 4 5 6 7 8 9 10 11 12);
+by_rows!(value_tile_avx512_vnni(out: (ToFloats<'_>, &mut [Lanes])), avx512_vnni_values,
     "avx512f,avx512vl,avx512bw,avx512dq,avx512vnni", 1 2 3 4 5 6 7 8 9 10 11 12);
 by_rows!(tile_avx_vnni(sums: &mut Tile), avx_vnni, "avx2,avxvnni", 1 2 3 4 5 6);
 by_rows!(tile_avx2(sums: &mut Tile), avx2_pairs, "avx2", 1 2 3 4 5 6);
@@ -157,6 +163,31 @@ fn avx512_vnni_bytes<const ROWS: usize>(of: Operands<'_>, (to, out): (ToBytes<'_
         for (out, acc) in out.iter_mut().zip(acc) {
             *out = finish.bytes(Whole512(acc));
         }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx512vnni")]
+fn avx512_vnni_values<const ROWS: usize>(
+    of: Operands<'_>,
+    (to, out): (ToFloats<'_>, &mut [Lanes]),
+) {
+    let acc = sums_avx512_vnni!(of, ROWS);
+    let values = Values::<Floats512>::of(to);
+    if let (Some(out), None) = (out.first_chunk_mut::<ROWS>(), to.residual) {
+        for r in 0..ROWS {
+            values.row(to, r, Whole512(acc[r])).store(&mut out[r]);
+        }
+        return;
+    }
+    for (r, (out, acc)) in out.iter_mut().zip(acc).enumerate() {
+        let y = values.row(to, r, Whole512(acc));
+        settle(
+            y,
+            Activation::None,
+            to.residual.map(|residual| &residual[r]),
+            out,
+        );
     }
 }
 
