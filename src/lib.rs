@@ -13,6 +13,8 @@
 //! [`store`], [`frame`], [`preprocess`], [`bundle`], [`encoder`], [`text`], `import`, `hub`,
 //! [`head`], [`classifier`], `eval`, `camera`, `live`, `sink`, `cli`.
 
+#[cfg(any(feature = "cli", feature = "camera"))]
+mod board;
 pub mod bundle;
 #[cfg(feature = "camera")]
 pub mod camera;

@@ -9,6 +9,7 @@ use super::output::Output;
 use super::places;
 use super::settings::{Settings, VerbFlags};
 use super::{Done, Stop};
+use crate::board::Board;
 use crate::classifier::Classifier;
 use crate::encoder::{Encoder, Feature, resolve_threads};
 use crate::frame::Frame;
@@ -44,6 +45,8 @@ pub(super) fn run(global: &Global, args: &args::Bench, out: &mut Output) -> Resu
     encoder.encode_into(&frame, &mut feature)?;
     let (mut scratch, mut scores) = (Scratch::default(), Vec::new());
 
+    let board = Board::here();
+    let cool = board.degrees();
     let size = format!("{}x{}", args.size.0, args.size.1);
     let mut stages = vec![time(format!("preprocess {size}"), args.runs, || {
         preprocessor.tensor_into(&frame, &mut tensor)
@@ -59,6 +62,7 @@ pub(super) fn run(global: &Global, args: &args::Bench, out: &mut Output) -> Resu
             classifier.scores_into(&feature, &mut scratch, &mut scores)
         },
     )?);
+    let (hot, held_back) = (board.degrees(), board.held_back());
     if threads > 1 {
         let mut one = Encoder::open(&model, 1)?;
         stages.push(time("frame to answer, 1 thread".into(), args.runs, || {
@@ -66,6 +70,11 @@ pub(super) fn run(global: &Global, args: &args::Bench, out: &mut Output) -> Resu
             classifier.scores_into(&feature, &mut scratch, &mut scores)
         })?);
     }
+    let preprocess_ms = stages[0].p50_ms;
+    let single_ms = stages[stages.len() - 1].p50_ms - preprocess_ms;
+    // Of the encoder alone, on one thread.
+    let peak = encoder.peak().zip(encoder.products());
+    let peak = peak.map(|(peak, (int8, _))| (peak, int8 as f64 / (single_ms / 1e3) / peak));
     let profile = match args.profile {
         true => encoder.profile(args.runs as usize),
         false => None,
@@ -80,6 +89,8 @@ pub(super) fn run(global: &Global, args: &args::Bench, out: &mut Output) -> Resu
         out.object(&serde_json::json!({
             "model": model.card().name, "engine": encoder.engine(), "threads": threads, "processor": processor(), "runs": args.runs,
             "open_ms": load_ms, "peak_mb": peak_mb, "stages": stages, "steps": steps,
+            "temperature_c": {"before": cool, "after": hot}, "held_back": held_back,
+            "int8_peak_per_s": peak.map(|p| p.0), "share_of_peak": peak.map(|p| p.1),
             "products": encoder.products().map(|(int8, floats)| serde_json::json!({"int8": int8, "floats": floats})),
         }))?;
         return Ok(Done::Whole);
@@ -122,6 +133,21 @@ pub(super) fn run(global: &Global, args: &args::Bench, out: &mut Output) -> Resu
         out.line(&format!(
             "a frame takes {int8:.2} G products of 8 bits and {floats:.2} G of floats"
         ))?;
+    }
+    if let Some((peak, share)) = peak {
+        out.line(&format!(
+            "a core reaches {:.0} G products of 8 bits a second at most; the encoder on one thread {:.0} % of that",
+            peak / 1e9,
+            100.0 * share
+        ))?;
+    }
+    if let (Some(cool), Some(hot)) = (cool, hot) {
+        out.line(&format!(
+            "temperature {cool:.0} °C before, {hot:.0} °C after"
+        ))?;
+    }
+    if !held_back.is_empty() {
+        out.line(&format!("the board is held back: {}", held_back.join(", ")))?;
     }
     if let Some(mb) = peak_mb {
         out.line(&format!("peak memory {mb:.0} MB"))?;

@@ -202,6 +202,17 @@ impl Encoder {
         }
     }
 
+    /// Products of 8 bits a second that the kernels of an encoder of ours reach at most, on one core of this machine,
+    /// measured in some milliseconds.
+    #[must_use]
+    pub fn peak(&self) -> Option<f64> {
+        match &self.engine {
+            Engine::Fused(m) => Some(m.kernels().peak()),
+            #[cfg(feature = "import")]
+            Engine::Tract(_) => None,
+        }
+    }
+
     /// The steps of an encoder of ours, and the time that each took over `runs` runs on the last frame.
     pub fn profile(&mut self, runs: usize) -> Option<Vec<(String, Duration)>> {
         match &mut self.engine {

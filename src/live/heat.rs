@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::board::hottest;
+
 /// Where Linux tells of temperatures.
 pub const ZONES: &str = "/sys/class/thermal";
 /// How often they are read.
@@ -53,16 +55,6 @@ impl Heat {
         }
         self.resting
     }
-}
-
-/// Degrees Celsius of the hottest zone.
-fn hottest(zones: &Path) -> Option<f32> {
-    let entries = std::fs::read_dir(zones).ok()?;
-    let degrees = entries.flatten().filter_map(|zone| {
-        let text = std::fs::read_to_string(zone.path().join("temp")).ok()?;
-        text.trim().parse::<f32>().ok()
-    });
-    degrees.reduce(f32::max).map(|millis| millis / 1000.0)
 }
 
 #[cfg(test)]
