@@ -27,6 +27,13 @@ pub(super) struct Matrix {
     pub(super) rounding: Option<Rounding>,
 }
 
+impl Matrix {
+    /// Whether each row's answer hangs on all others: they are rounded by the range of all.
+    fn needs_every_row(&self) -> bool {
+        self.rounding == Some(Rounding::Picture)
+    }
+}
+
 /// Weights of channels that are convolved alone, channel by channel, `taps` for each.
 #[derive(Clone, Debug)]
 pub(super) struct Channels {
@@ -255,6 +262,7 @@ impl Draft {
                 continue;
             }
             match &self.steps[at] {
+                Step::Linear { matrix, .. } if matrix.needs_every_row() => wholes.push(at),
                 Step::Linear {
                     rows: from,
                     residual,
@@ -290,6 +298,7 @@ impl Draft {
             return *known;
         }
         let step = match self.steps[at].clone() {
+            Step::Linear { matrix, .. } if matrix.needs_every_row() => Step::Pick { rows: at, row },
             Step::Linear {
                 rows,
                 norm,
