@@ -12,7 +12,7 @@ export EDGECLIP_PYTHON ?= $(abspath $(PYTHON))
 PROGRAM := target/release/edgeclip
 DENY_VERSION := 0.20.2
 
-.PHONY: bench-compare test-arm arm-figures soak test-camera test-models help setup venv tokens build demo test bench heads lint doc text starter accuracy clean
+.PHONY: bench-compare test-arm test-sanitizer arm-figures soak test-camera test-models help setup venv tokens build demo test bench heads lint doc text starter accuracy clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -58,6 +58,9 @@ test-camera: setup ## the program on virtual cameras of a real kernel, in a smal
 
 test-arm: ## the encoder's kernels as three ARM processors run them, emulated (a minute; more once, for tools)
 	@sh scripts/arm/test.sh
+
+test-sanitizer: setup ## the kernels' tests with AddressSanitizer (half a minute)
+	@sh scripts/sanitize.sh
 
 arm-figures: ## instructions and estimated cycles of the kernels on ARM
 	@sh scripts/arm/figures.sh

@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::convolve::MOST_SIDE as MOST_WINDOW;
+use super::machine::convolve::MOST_SIDE as MOST_WINDOW;
 use crate::encoder::kernels::rows::{Activation, Grid};
 use crate::encoder::kernels::{COLUMNS, GROUP};
 use crate::error::{Error, Result};

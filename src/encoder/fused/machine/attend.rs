@@ -1,7 +1,9 @@
 //! softmax(scale · Q Kᵀ) V of one head of one picture (Vaswani et al. 2017, equation 1), in floats or in 8 bits.
 
-use super::graph::{Graph, Shape, Step};
-use super::view::{Head, lanes};
+use super::super::graph::{Graph, Part, Shape, Step};
+use super::super::program::Program;
+use super::Machine;
+use super::view::{Head, View, lanes};
 use crate::encoder::kernels::rows::{
     Activation, Columns, Lanes, MOST, Moments, Normed, Packed, Rows, Scale, ToFloats, scale_of,
 };
@@ -122,7 +124,7 @@ impl Bytes {
 }
 
 /// In floats; `put` takes row, block of columns, and its values.
-pub(super) fn in_floats(
+fn in_floats(
     set: &Kernels,
     scale: f32,
     scratch: &mut Scratch,
@@ -189,7 +191,7 @@ pub(super) fn in_floats(
 
 /// In 8 bits: queries and keys by row, values by column, shares in two bytes: small ones add up beside a great one.
 /// `put` takes the first of some rows, the block of columns, and their values.
-pub(super) fn in_bytes(
+fn in_bytes(
     set: &Kernels,
     scale: f32,
     scratch: &mut Scratch,
@@ -355,4 +357,57 @@ fn pack_keys(set: &Kernels, scratch: &mut Bytes, keys: Head<'_>) {
             to.sums[b * COLUMNS + c] = scale.sum;
         }
     }
+}
+
+impl Machine {
+    pub(super) fn attend(
+        &mut self,
+        program: &Program,
+        parts: [Part; 3],
+        heads: Heads,
+        count: usize,
+        out: &mut [f32],
+    ) {
+        let set = self.kernels;
+        let [queries, keys, values] = parts.map(|part| {
+            let shape = program.shapes[part.value as usize];
+            let first = part.first as usize * shape.rows * count * COLUMNS;
+            View {
+                values: &self.slots[program.slots[part.value as usize]][first..],
+                shape: Shape {
+                    width: heads.width,
+                    ..shape
+                },
+                count,
+            }
+        });
+        let rows = queries.shape.rows * count;
+        let size = rows * heads.width;
+        self.pool
+            .chunks(&mut self.scratches, out, size, |scratch, head, out| {
+                for picture in 0..count {
+                    let parts = [queries, keys, values].map(|v| v.of(head, picture));
+                    let first = picture * queries.shape.rows;
+                    let mut put = |row: usize, block: usize, sums: &[Lanes]| {
+                        let at = block * rows * COLUMNS + (first + row) * COLUMNS;
+                        let sums = sums.as_flattened();
+                        out[at..at + sums.len()].copy_from_slice(sums);
+                    };
+                    if heads.rounded {
+                        in_bytes(&set, heads.scale, &mut scratch.attention, parts, put);
+                    } else {
+                        let put_one =
+                            |row, block, sums: &Lanes| put(row, block, std::slice::from_ref(sums));
+                        in_floats(&set, heads.scale, &mut scratch.attention, parts, put_one);
+                    }
+                }
+            });
+    }
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Heads {
+    pub(super) width: usize,
+    pub(super) scale: f32,
+    pub(super) rounded: bool,
 }

@@ -1,6 +1,6 @@
 //! Windows over pixels of bytes.
 
-use super::graph::{Levels, Window};
+use super::super::graph::{Levels, Window};
 use crate::encoder::kernels::bytes::{Piece, ToBytes};
 use crate::encoder::kernels::rows::Columns;
 use crate::encoder::kernels::{COLUMNS, Loops, WholeLanes};
@@ -118,7 +118,7 @@ pub(super) fn depthwise(
 }
 
 /// Longest side of a window, as the graph checks.
-pub(super) const MOST_SIDE: usize = 64;
+pub(in super::super) const MOST_SIDE: usize = 64;
 
 /// One pixel of each window of a plane.
 pub(super) fn taps(plane: Plane<'_>, window: Window, (dy, dx): (usize, usize), out: &mut [Piece]) {

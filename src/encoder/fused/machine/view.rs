@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::graph::Shape;
+use super::super::graph::Shape;
 use crate::encoder::kernels::COLUMNS;
 use crate::encoder::kernels::rows::{Lanes, MOST, Rows};
 
