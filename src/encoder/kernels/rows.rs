@@ -147,6 +147,10 @@ fn polynomial<F: Floats>(x: F, factors: &[f32]) -> F {
 
 /// 2ᵗ, to 2e-7; beyond ±126 as there.
 #[inline(always)]
+#[allow(
+    clippy::approx_constant,
+    reason = "a factor of the polynomial, not ln 2"
+)]
 fn power_of_two<F: Floats>(t: F) -> F {
     let of = F::splat;
     let t = t.max(of(-126.0)).min(of(126.0));
