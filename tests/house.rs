@@ -11,6 +11,7 @@ use std::process::Command;
 /// Each module may use those that stand before it.
 const ORDER: [&str; 16] = [
     "error",
+    "board",
     "store",
     "frame",
     "preprocess",

@@ -20,7 +20,7 @@ use tract_core::prelude::*;
 use self::onnx::Pairs;
 #[cfg(feature = "import")]
 use crate::bundle::ImageEncoder;
-use crate::bundle::{Bundle, ImageSections};
+use crate::bundle::{Bundle, EncoderForm, ImageSections};
 use crate::error::{Error, Result};
 use crate::frame::Frame;
 #[cfg(feature = "import")]
@@ -132,9 +132,18 @@ impl Encoder {
     pub fn open(bundle: &Bundle, threads: usize) -> Result<Self> {
         let preprocessor = Preprocessor::new(bundle.preprocess().clone())?;
         let threads = resolve_threads(threads);
-        engine(bundle, &input_shape(&preprocessor), threads)
-            .and_then(|engine| Self::on(engine, preprocessor, bundle.dim()))
-            .map_err(|e| e.at(bundle.path()))
+        let open = || {
+            let engine = engine(bundle, &input_shape(&preprocessor), threads)?;
+            let mut encoder = Self::on(engine, preprocessor, bundle.dim());
+            // A graph of ours was run when the bundle was made, and holds all that running relies on.
+            if bundle.card().image == Some(EncoderForm::Graph) {
+                encoder.check_width(encoder.output_width())?;
+            } else {
+                encoder.try_out()?;
+            }
+            Ok(encoder)
+        };
+        open().map_err(|e: Error| e.at(bundle.path()))
     }
 
     /// The encoder in the bytes of an ONNX file that is in no bundle yet, on one thread.
@@ -142,22 +151,49 @@ impl Encoder {
     pub(crate) fn of_onnx(onnx: &[u8], preprocess: &Preprocess, dim: usize) -> Result<Self> {
         let preprocessor = Preprocessor::new(preprocess.clone())?;
         let engine = onnx_engine(onnx, &input_shape(&preprocessor), dim, 1)?;
-        Self::on(engine, preprocessor, dim)
+        let mut encoder = Self::on(engine, preprocessor, dim);
+        encoder.try_out()?;
+        Ok(encoder)
     }
 
-    fn on(engine: Engine, preprocessor: Preprocessor, dim: usize) -> Result<Self> {
-        // A first run on a made-up picture finds operators that fail only when they run.
+    fn on(engine: Engine, preprocessor: Preprocessor, dim: usize) -> Self {
         let values = input_shape(&preprocessor).iter().product();
-        let input = (0..values).map(|i| (i % 23) as f32 / 23.0 - 0.3).collect();
-        let mut encoder = Self {
+        Self {
             engine,
             preprocessor,
-            input,
+            input: vec![0.0; values],
             output: Vec::new(),
             dim,
-        };
-        encoder.run(&mut Feature::default())?;
-        Ok(encoder)
+        }
+    }
+
+    /// A run on a made-up picture: it finds operators that fail only when they run.
+    ///
+    /// # Errors
+    /// As [`encode_into`](Self::encode_into).
+    pub(crate) fn try_out(&mut self) -> Result<()> {
+        for (i, v) in self.input.iter_mut().enumerate() {
+            *v = (i % 23) as f32 / 23.0 - 0.3;
+        }
+        self.run(&mut Feature::default())
+    }
+
+    /// Width of what the engine gives, where it is known before it runs.
+    fn output_width(&self) -> usize {
+        match &self.engine {
+            Engine::Fused(m) => m.program().dim(),
+            #[cfg(feature = "import")]
+            Engine::Tract(_) => self.dim,
+        }
+    }
+
+    fn check_width(&self, width: usize) -> Result<()> {
+        if width == self.dim {
+            return Ok(());
+        }
+        let found = format!("{width}-wide features");
+        let expected = format!("{}: was it exported without the projection?", self.dim);
+        Err(Error::invalid("image encoder output", found, expected))
     }
 
     /// Another encoder on the same graph and weights, with working memory of its own, on one thread.
@@ -288,11 +324,7 @@ impl Encoder {
             #[cfg(feature = "import")]
             Engine::Tract(tracted) => tracted.run(&self.input, &mut self.output)?,
         }
-        if self.output.len() != self.dim {
-            let found = format!("{}-wide features", self.output.len());
-            let expected = format!("{}: was it exported without the projection?", self.dim);
-            return Err(Error::invalid("image encoder output", found, expected));
-        }
+        self.check_width(self.output.len())?;
         feature.0.clear();
         feature.0.extend_from_slice(&self.output);
         normalise(&mut feature.0)

@@ -105,7 +105,7 @@ pub fn import_folder(dir: &Path, out: &Path) -> Result<Bundle> {
 fn prove(bytes: &[u8]) -> Result<()> {
     let bundle = Bundle::from_bytes(bytes)?;
     if bundle.card().image.is_some() {
-        Encoder::open(&bundle, 1)?;
+        Encoder::open(&bundle, 1)?.try_out()?;
     }
     if let Some(text) = TextEncoder::open(&bundle)? {
         text.encode(&["a photo of a mug.".into()], &mut |_| {})?;

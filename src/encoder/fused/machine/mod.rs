@@ -154,7 +154,12 @@ impl Machine {
         let shape = program.shapes[at];
         match &program.graph.steps[at] {
             Step::Patches { side } => {
-                patches(program.input(), *side as usize, pictures, shape, out);
+                let (picture, side) = (program.input(), *side as usize);
+                let take = |_: &mut Scratch, block: usize, out: &mut [f32]| {
+                    patches(picture, side, pictures, block, out);
+                };
+                self.pool
+                    .chunks(&mut self.scratches, out, shape.rows * count * COLUMNS, take);
             }
             Step::Embed { rows, first, table } => {
                 let from = self.view(program, *rows, count);
@@ -326,34 +331,31 @@ impl Machine {
     }
 }
 
-/// Squares of each picture as rows: channel by channel, line by line.
+/// A block of columns of the squares of each picture, which are rows: channel by channel, line by line.
 fn patches(
     [channels, height, width]: [usize; 3],
     side: usize,
     pictures: &[f32],
-    shape: Shape,
+    block: usize,
     out: &mut [f32],
 ) {
-    let across = width / side;
-    let count = pictures.len() / (channels * height * width);
-    let step = shape.rows * count * COLUMNS;
-    for (n, line) in pictures.chunks_exact(width).enumerate() {
-        // Line n of all: of which picture, channel and row of pixels.
-        let (picture, channel, y) = (n / height / channels, n / height % channels, n % height);
-        for (x, pixels) in line.chunks_exact(side).enumerate() {
-            let row = picture * shape.rows + y / side * across + x;
-            // As many at once as stay within a block.
-            let mut column = (channel * side + y % side) * side;
-            let mut pixels = pixels;
-            while !pixels.is_empty() {
-                let within = column % COLUMNS;
-                let (now, later) = pixels.split_at(pixels.len().min(COLUMNS - within));
-                let to = &mut out[column / COLUMNS * step + row * COLUMNS + within..];
-                to[..now.len()].copy_from_slice(now);
-                column += now.len();
-                pixels = later;
+    let rows = (height / side) * (width / side);
+    let end = ((block + 1) * COLUMNS).min(channels * side * side);
+    let mut column = block * COLUMNS;
+    while column < end {
+        // As many as lie side by side in the picture.
+        let (channel, dy, dx) = (column / (side * side), column / side % side, column % side);
+        let run = (side - dx).min(end - column);
+        let planes = pictures.chunks_exact(height * width);
+        let planes = planes.skip(channel).step_by(channels);
+        for (plane, out) in planes.zip(out.chunks_exact_mut(rows * COLUMNS)) {
+            let lines = plane.chunks_exact(width).skip(dy).step_by(side);
+            let squares = lines.flat_map(|line| line.chunks_exact(side));
+            for (square, out) in squares.zip(out.chunks_exact_mut(COLUMNS)) {
+                out[column % COLUMNS..][..run].copy_from_slice(&square[dx..][..run]);
             }
         }
+        column += run;
     }
 }
 
