@@ -19,6 +19,7 @@ const FIRMWARE: [(u32, &str); 4] = [
 const SINCE_START: u32 = 16;
 /// A clock below this share of its greatest is held back, if the processor is at work.
 const FULL_CLOCK: f64 = 0.9;
+const MOST_CORES: usize = 1024;
 
 impl Board {
     /// The one that runs this program.
@@ -53,13 +54,19 @@ impl Board {
                 }
             }
         }
-        let clock = |name: &str| {
-            let text = self.text(&format!("sys/devices/system/cpu/cpu0/cpufreq/{name}"))?;
-            text.parse::<f64>().ok().filter(|khz| *khz > 0.0)
-        };
-        if let (Some(now), Some(most)) = (clock("scaling_cur_freq"), clock("cpuinfo_max_freq"))
-            && now < FULL_CLOCK * most
-        {
+        // Of the core that runs fastest: others may be idle.
+        let clocks = (0..MOST_CORES).map_while(|core| {
+            let clock = |name: &str| {
+                let path = format!("sys/devices/system/cpu/cpu{core}/cpufreq/{name}");
+                self.text(&path)?
+                    .parse::<f64>()
+                    .ok()
+                    .filter(|khz| *khz > 0.0)
+            };
+            Some((clock("scaling_cur_freq")?, clock("cpuinfo_max_freq")?))
+        });
+        let fastest = clocks.max_by(|a, b| (a.0 / a.1).total_cmp(&(b.0 / b.1)));
+        if let Some((now, most)) = fastest.filter(|(now, most)| *now < FULL_CLOCK * most) {
             let [now, most] = [now, most].map(|khz| khz / 1e3);
             words.push(format!("{now:.0} of {most:.0} MHz"));
         }
@@ -106,6 +113,14 @@ mod tests {
             ("sys/class/thermal/thermal_zone0/temp", "61322\n"),
             ("sys/class/thermal/thermal_zone1/temp", "no number\n"),
             (firmware, "50005\n"),
+            (
+                "sys/devices/system/cpu/cpu1/cpufreq/scaling_cur_freq",
+                "500000\n",
+            ),
+            (
+                "sys/devices/system/cpu/cpu1/cpufreq/cpuinfo_max_freq",
+                "1800000\n",
+            ),
             (&format!("{cpu}/scaling_cur_freq"), "600000\n"),
             (&format!("{cpu}/cpuinfo_max_freq"), "1800000\n"),
         ]);

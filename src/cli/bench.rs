@@ -70,10 +70,11 @@ pub(super) fn run(global: &Global, args: &args::Bench, out: &mut Output) -> Resu
             classifier.scores_into(&feature, &mut scratch, &mut scores)
         })?);
     }
-    let preprocess_ms = stages[0].p50_ms;
-    let single_ms = stages[stages.len() - 1].p50_ms - preprocess_ms;
-    // Of the encoder alone, on one thread.
+    // Of the encoder alone, on one thread; none where the rest outweighs it.
+    let rest_ms = stages[0].p50_ms + stages[1].p50_ms;
+    let single_ms = stages[stages.len() - 1].p50_ms - rest_ms;
     let peak = encoder.peak().zip(encoder.products());
+    let peak = peak.filter(|_| single_ms > 0.1 * rest_ms);
     let peak = peak.map(|(peak, (int8, _))| (peak, int8 as f64 / (single_ms / 1e3) / peak));
     let profile = match args.profile {
         true => encoder.profile(args.runs as usize),

@@ -1,6 +1,6 @@
 //! The image encoder: a [`Frame`] goes in, a [`Feature`] comes out.
 //!
-//! A bundle's ONNX graph runs through tract, optimised once for one frame at a time. The
+//! A fused graph runs on kernels of our own, any other ONNX graph through tract, one frame at a time. The
 //! frozen encoder never changes here; what learns stands to the right of it.
 
 mod fused;

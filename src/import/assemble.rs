@@ -87,7 +87,9 @@ fn brought_up_to_date(file: &Path, out: &Path) -> Result<Imported> {
     let mut contents = Contents::of(&bundle).map_err(|e| e.at(file))?;
     let before = contents.card.image;
     fuse(&mut contents).map_err(|e| e.at(file))?;
-    let note = if contents.card.image == before {
+    let note = if before.is_none() {
+        "nothing is to be done: the bundle has no image encoder"
+    } else if contents.card.image == before {
         "the image encoder stays as it is"
     } else {
         "the image encoder is fused now: its features differ from before by rounding alone"

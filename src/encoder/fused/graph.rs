@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 
 /// Steps of the largest encoder that we believe in.
 const MOST_STEPS: usize = 10_000;
-/// Longest side of any value: far beyond any CLIP, and short enough that sizes cannot overflow.
+/// Longest side of a picture or a row: far beyond any CLIP.
 const MOST_SIDE: u32 = 1 << 16;
 /// Most values of one matrix.
 const MOST_VALUES: u64 = 1 << 27;
@@ -456,32 +456,34 @@ impl Check<'_> {
     }
 
     /// Whether a place holds so many items of so many bytes, aligned for them.
-    fn holds(&self, place: Place, items: usize, size: u64) -> Option<()> {
+    fn holds(&self, place: Place, items: u64, size: u64) -> Option<()> {
         let end = place.first.checked_add(place.bytes)?;
         let fits = place.first.is_multiple_of(64)
             && end <= self.weights
-            && place.bytes == items as u64 * size;
+            && Some(place.bytes) == items.checked_mul(size);
         fits.then_some(())
     }
 
     fn norm(&self, norm: &Norm, width: usize) -> Option<()> {
         let padded = width.next_multiple_of(COLUMNS);
-        self.holds(norm.gain, padded, 4)?;
-        self.holds(norm.bias, padded, 4)?;
+        self.holds(norm.gain, padded as u64, 4)?;
+        self.holds(norm.bias, padded as u64, 4)?;
         (norm.epsilon >= 0.0 && norm.epsilon.is_finite()).then_some(())
     }
 
     fn matrix(&self, m: &Matrix) -> Option<()> {
-        let (inputs, columns) = (m.inputs as usize, m.columns as usize);
+        let columns = m.columns as usize;
         if m.inputs == 0 || m.columns == 0 || m.inputs > MOST_SIDE || m.columns > MOST_SIDE {
             return None;
         }
         let padded = columns.next_multiple_of(COLUMNS);
+        // In 64 bits: on a processor of 32 the product of two sides may not fit.
+        let (padded, inputs) = (padded as u64, u64::from(m.inputs));
         self.holds(m.bias, padded, 4)?;
         match m.form {
             Form::Floats { weights } => self.holds(weights, padded * inputs, 4),
             Form::Mixed { weights, scales } => {
-                self.holds(weights, padded * inputs.next_multiple_of(GROUP), 1)?;
+                self.holds(weights, padded * inputs.next_multiple_of(GROUP as u64), 1)?;
                 self.holds(scales, padded, 4)
             }
             Form::Int8 {
@@ -494,7 +496,7 @@ impl Check<'_> {
                 if let Some(zeros) = zeros {
                     self.holds(zeros, padded, 4)?;
                 }
-                self.holds(weights, padded * inputs.next_multiple_of(GROUP), 1)?;
+                self.holds(weights, padded * inputs.next_multiple_of(GROUP as u64), 1)?;
                 self.holds(scales, padded, 4)?;
                 self.holds(sums, padded, 4)?;
                 match rounding {
@@ -537,7 +539,7 @@ impl Check<'_> {
                     rows: shape.rows + usize::from(*first),
                     ..shape
                 };
-                self.holds(*table, shape.values(), 4)?;
+                self.holds(*table, shape.values() as u64, 4)?;
                 Some(shape)
             }
             Step::Norm { rows, norm } => {
@@ -562,24 +564,22 @@ impl Check<'_> {
                 }
                 self.matrix(matrix)?;
                 let shape = floats(from.rows, matrix.columns as usize);
-                let kept = matches!(
-                    matrix.form,
+                let (kept, zeros) = match matrix.form {
                     Form::Int8 {
-                        rounding: Rounding::Kept,
-                        zeros: None,
-                        ..
-                    }
-                );
+                        rounding, zeros, ..
+                    } => (rounding == Rounding::Kept, zeros.is_some()),
+                    _ => (false, false),
+                };
+                let plain = norm.is_none() && residual.is_none() && *activation == Activation::None;
                 match (from.pixels, levels) {
                     (Some(pixels), Some(levels)) => {
                         self.levels(levels)?;
-                        let plain =
-                            norm.is_none() && residual.is_none() && *activation == Activation::None;
-                        (kept && plain).then_some(of_levels(shape, levels, pixels.across))
+                        let fits = kept && !zeros && plain;
+                        fits.then_some(of_levels(shape, levels, pixels.across))
                     }
                     (None, None) if !kept => {
-                        let single = !matches!(matrix.form, Form::Mixed { .. })
-                            || from.rows == 1 && norm.is_none();
+                        let mixed = matches!(matrix.form, Form::Mixed { .. });
+                        let single = !mixed || from.rows == 1 && plain;
                         let added = residual.is_none_or(|r| self.shape(r) == Some(shape));
                         (single && added).then_some(shape)
                     }
@@ -662,7 +662,8 @@ impl Check<'_> {
                 let side = window.side as usize;
                 // Sums of so many products are whole numbers of 32 bits.
                 (side <= MOST_WINDOW).then_some(())?;
-                self.holds(*weights, padded * side * side, 1)?;
+                let padded = padded as u64;
+                self.holds(*weights, padded * (side * side) as u64, 1)?;
                 self.holds(*scales, padded, 4)?;
                 self.holds(*bias, padded, 4)?;
                 let shape = floats(window.pixels(), shape.width);

@@ -3,8 +3,11 @@
 use super::graph::{Form, Graph, Matrix, Norm, Place, Shape, Step};
 use crate::encoder::kernels::Kernels;
 use crate::encoder::kernels::rows::{Moments, Normed, Rows};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::store::{self, SectionRef};
+
+/// Most floats that all values of a picture may take at once: far beyond any CLIP.
+const MOST_VALUES: u64 = 1 << 28;
 
 /// A graph that was checked, with its weights: what machines share.
 #[derive(Debug)]
@@ -26,6 +29,11 @@ impl Program {
     pub(crate) fn new(graph: Graph, weights: SectionRef) -> Result<Self> {
         let shapes = graph.shapes(weights.len())?;
         let (slots, slot_values) = places(&graph, &shapes);
+        let values: u64 = slot_values.iter().map(|n| *n as u64).sum();
+        if values > MOST_VALUES {
+            let found = format!("values of {} MB at once", (values * 4) >> 20);
+            return Err(Error::invalid("fused encoder", found, "1 GB at most"));
+        }
         Ok(Self {
             graph,
             shapes,

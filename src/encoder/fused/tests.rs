@@ -49,6 +49,11 @@ fn fed(shape: &[Length]) -> Fed<'_> {
 
 /// The model with every product's input rounded as `range` says.
 fn rounded(range: Range) -> Onnx {
+    with_whole_weights(Some(range))
+}
+
+/// The model with weights of 8 bits, and every product's input rounded or not.
+fn with_whole_weights(range: Option<Range>) -> Onnx {
     let reader = tract_onnx::onnx();
     let mut proto = reader.proto_model_for_read(&mut &ONNX[..]).unwrap();
     let graph = proto.graph.as_mut().unwrap();
@@ -57,8 +62,10 @@ fn rounded(range: Range) -> Onnx {
     for (n, mut node) in graph.node.drain(..).enumerate() {
         if node.op_type == "MatMul" && held.contains(&node.input[1]) {
             let name = format!("rounded{n}");
-            nodes.push(range.node(&node.input[0], &name));
-            node.input[0] = name;
+            if let Some(range) = range {
+                nodes.push(range.node(&node.input[0], &name));
+                node.input[0] = name;
+            }
         }
         nodes.push(node);
     }
@@ -171,6 +178,23 @@ fn int8_products_say_what_tract_says_of_rounded_floats() {
                     "{range:?}, {kernels:?}, picture {seed}: {cosine}"
                 );
             }
+        }
+    }
+}
+
+#[test]
+fn weights_alone_of_8_bits_lose_no_residual_and_no_activation() {
+    let program = program(&with_whole_weights(None));
+    let shape = SHAPE.map(Length::Fixed);
+    let plan = with_whole_weights(None).into_plan(&[fed(&shape)], "image_embeds", 1);
+    let mut tract = Tracted::new(plan.unwrap(), &SHAPE).unwrap();
+    for seed in 0..3 {
+        let mut expected = Vec::new();
+        tract.run(&picture(seed), &mut expected).unwrap();
+        for kernels in Kernels::all() {
+            let got = run(&program, kernels, 1, &picture(seed));
+            let cosine = cosine(&got, &expected);
+            assert!(cosine > 0.999_999, "{kernels:?}, picture {seed}: {cosine}");
         }
     }
 }

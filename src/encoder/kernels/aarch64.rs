@@ -5,7 +5,11 @@
 use std::arch::aarch64::*;
 use std::arch::{asm, is_aarch64_feature_detected};
 
-use super::{COLUMNS, FloatTile, GROUP, Kernels, Layout, Operands, Tile, portable};
+use super::lanes::aarch64::Floats128;
+use super::loops::{compile, loops};
+use super::{COLUMNS, FloatTile, GROUP, Kernels, Layout, Operands, Tile};
+
+loops!(compile neon super::Floats128, target_feature(enable = "neon"));
 
 /// Bytes of a group of weights.
 const STEP: usize = COLUMNS * GROUP;
@@ -13,8 +17,7 @@ const STEP: usize = COLUMNS * GROUP;
 /// What this processor has, the fastest first.
 pub(super) fn sets() -> Vec<Kernels> {
     let mut sets = Vec::new();
-    // NEON belongs to every aarch64 that Rust builds for, so the plain loops use it as they are.
-    let loops = *portable::SET.loops();
+    let loops = neon::LOOPS;
     if is_aarch64_feature_detected!("i8mm") {
         sets.push(Kernels {
             name: "i8mm",

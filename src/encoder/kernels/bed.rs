@@ -11,23 +11,31 @@ pub(super) use other::Bed;
 
 #[cfg(target_os = "linux")]
 mod linux {
+    use std::sync::atomic::AtomicI32;
     use std::sync::atomic::Ordering::Relaxed;
-    use std::sync::atomic::{AtomicBool, AtomicI32};
+    use std::sync::{Mutex, PoisonError};
 
     /// Where a thread sleeps.
     pub(in super::super) struct Bed {
         thread: AtomicI32,
-        is_asleep: AtomicBool,
-        is_barred: AtomicBool,
+        /// Held while a bar is put up or taken down, so that none is left behind.
+        rest: Mutex<Rest>,
         allowed: Option<libc::cpu_set_t>,
+    }
+
+    #[derive(Clone, Copy, PartialEq)]
+    enum Rest {
+        Awake,
+        Asleep,
+        /// Asleep, and a core is barred.
+        Barred,
     }
 
     impl Default for Bed {
         fn default() -> Self {
             Self {
                 thread: AtomicI32::new(0),
-                is_asleep: AtomicBool::new(false),
-                is_barred: AtomicBool::new(false),
+                rest: Mutex::new(Rest::Awake),
                 allowed: allowed(),
             }
         }
@@ -59,30 +67,39 @@ mod linux {
             self.thread.store(unsafe { libc::gettid() }, Relaxed);
         }
 
+        fn rest(&self) -> std::sync::MutexGuard<'_, Rest> {
+            self.rest.lock().unwrap_or_else(PoisonError::into_inner)
+        }
+
         pub(in super::super) fn lie_down(&self) {
-            self.is_asleep.store(true, Relaxed);
+            *self.rest() = Rest::Asleep;
         }
 
         pub(in super::super) fn get_up(&self) {
-            self.is_asleep.store(false, Relaxed);
-            if self.is_barred.swap(false, Relaxed)
+            let mut rest = self.rest();
+            if *rest == Rest::Barred
                 && let Some(allowed) = &self.allowed
             {
                 bind(0, allowed);
             }
+            *rest = Rest::Awake;
         }
 
         /// Bars the caller's core to all who sleep.
         pub(in super::super) fn leave_free(beds: &[Self]) {
             let here = here();
-            for bed in beds.iter().filter(|b| b.is_asleep.load(Relaxed)) {
+            for bed in beds {
+                let mut rest = bed.rest();
                 let Some(mut others) = bed.allowed.filter(|_| here >= 0) else {
                     continue;
                 };
+                if *rest != Rest::Asleep {
+                    continue;
+                }
                 // SAFETY: a core that this thread runs on has a place in the set.
                 unsafe { libc::CPU_CLR(here as usize, &mut others) };
-                bed.is_barred.store(true, Relaxed);
                 bind(bed.thread.load(Relaxed), &others);
+                *rest = Rest::Barred;
             }
         }
     }

@@ -201,11 +201,16 @@ pub(super) fn sum_bytes<F: Floats>(pieces: &[Piece], out: &mut WholeLanes) {
     sum.store(out);
 }
 
-/// Floats to bytes: `v / scale + zero`, to the nearest.
+/// Floats to bytes: `v / scale + zero`, to the nearest from `low` to `high`.
 #[inline(always)]
-pub(super) fn bytes_from_floats<F: Floats>(values: &[f32], scale: f32, zero: u8, out: &mut [u8]) {
+pub(super) fn bytes_from_floats<F: Floats>(
+    values: &[f32],
+    (scale, zero): (f32, u8),
+    (low, high): (u8, u8),
+    out: &mut [u8],
+) {
     let (scale, zero) = (F::splat(scale), F::splat(zero.into()));
-    let (low, high) = (F::zero(), F::splat(255.0));
+    let (low, high) = (F::splat(low.into()), F::splat(high.into()));
     // The nearest step first, as ONNX's QuantizeLinear; then what stands for zero.
     let of = F::splat(SHIFT);
     let (values, last) = values.as_chunks::<COLUMNS>();

@@ -30,7 +30,7 @@ macro_rules! loops {
             fn depthwise(lines: &[&[Piece]], weights: &[WholeLanes], window: (usize, usize), to: ToBytes<'_>, out: &mut [Piece]);
             fn add_bytes(of: [&[Piece]; 2], factors: [f32; 3], bounds: (u8, u8), out: &mut [Piece]);
             fn sum_bytes(pieces: &[Piece], out: &mut WholeLanes);
-            fn bytes_from_floats(values: &[f32], scale: f32, zero: u8, out: &mut [u8]);
+            fn bytes_from_floats(values: &[f32], grid: (f32, u8), bounds: (u8, u8), out: &mut [u8]);
             fn multiply_floats(row: &[f32], weights: &[i8], out: &mut Lanes);
         }
     };

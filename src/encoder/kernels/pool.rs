@@ -103,8 +103,8 @@ impl Pool {
             return;
         }
         let shared = &self.shared;
-        // SAFETY: only the lifetime changes, and the work is over before this function returns: the
-        // guard below waits for it even where our own share panics.
+        // SAFETY: only the lifetime changes, and the work is over before this function returns: it
+        // is waited for below even where our own share panics.
         let job = Job {
             work: unsafe { std::mem::transmute::<*const Work<'_>, *const Work<'static>>(work) },
             units,
@@ -124,13 +124,11 @@ impl Pool {
                 std::thread::yield_now();
             }
         }
+        let others = shared.has_panicked.swap(false, Relaxed);
         if let Err(panic) = own {
             resume_unwind(panic);
         }
-        assert!(
-            !shared.has_panicked.swap(false, Relaxed),
-            "a thread of the encoder panicked"
-        );
+        assert!(!others, "a thread of the encoder panicked");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::draft::{Channels, Draft, Matrix, Norm, Part, Step};
 use crate::encoder::fused::graph::{self, Form, Graph, Levels, Place, Rounding, Value, Window};
+use crate::encoder::kernels::rows::Activation;
 use crate::encoder::kernels::{COLUMNS, pack};
 
 /// Weights begin at multiples of this many bytes.
@@ -143,7 +144,7 @@ impl Store {
         self.put(packed.into_iter().map(|w| w as u8))
     }
 
-    /// `single`: of single rows, whose weights may stay bytes.
+    /// `single`: of single rows with nothing before or behind, whose weights may stay bytes.
     fn matrix(&mut self, m: &Matrix, single: bool) -> graph::Matrix {
         let form = match m.rounding {
             None => {
@@ -303,7 +304,11 @@ impl Store {
                 let norm = norm.map(|n| self.norm(&n));
                 let matrix = match levels {
                     Some(levels) => self.matrix_between(&matrix, grid(rows)?, levels)?,
-                    None => self.matrix(&matrix, rows_of[rows] == 1 && norm.is_none()),
+                    None => {
+                        let is_plain =
+                            norm.is_none() && residual.is_none() && activation == Activation::None;
+                        self.matrix(&matrix, rows_of[rows] == 1 && is_plain)
+                    }
                 };
                 let linear = graph::Step::Linear {
                     rows: value(rows),

@@ -49,7 +49,10 @@ pub(crate) fn lower(model: &TypedModel) -> Result<(Graph, Vec<u8>), String> {
     let output = lowering.value(*output)?;
     let side = |n: usize| u32::try_from(n).map_err(|e| e.to_string());
     let input = [side(channels)?, side(height)?, side(width)?];
-    emit::emit(input, lowering.draft.tidied(output))
+    let (graph, weights) = emit::emit(input, lowering.draft.tidied(output))?;
+    // What the graph refuses tract may run.
+    graph.shapes(weights.len()).map_err(|e| e.to_string())?;
+    Ok((graph, weights))
 }
 
 /// Whether the model rounds anything to a grid that the file fixed.

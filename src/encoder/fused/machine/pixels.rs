@@ -30,7 +30,8 @@ impl Machine {
             length,
             |_, n, out| {
                 let values = &pictures[n * length..][..length];
-                loops.bytes_from_floats(values, levels.scale, levels.zero, out);
+                let (grid, bounds) = ((levels.scale, levels.zero), (levels.low, levels.high));
+                loops.bytes_from_floats(values, grid, bounds, out);
             },
         );
         let planes = &self.planes;
