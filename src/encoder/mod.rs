@@ -136,9 +136,7 @@ impl Encoder {
             let engine = engine(bundle, &input_shape(&preprocessor), threads)?;
             let mut encoder = Self::on(engine, preprocessor, bundle.dim());
             // A graph of ours was run when the bundle was made, and holds all that running relies on.
-            if bundle.card().image == Some(EncoderForm::Graph) {
-                encoder.check_width(encoder.output_width())?;
-            } else {
+            if bundle.card().image != Some(EncoderForm::Graph) {
                 encoder.try_out()?;
             }
             Ok(encoder)
@@ -176,24 +174,6 @@ impl Encoder {
             *v = (i % 23) as f32 / 23.0 - 0.3;
         }
         self.run(&mut Feature::default())
-    }
-
-    /// Width of what the engine gives, where it is known before it runs.
-    fn output_width(&self) -> usize {
-        match &self.engine {
-            Engine::Fused(m) => m.program().dim(),
-            #[cfg(feature = "import")]
-            Engine::Tract(_) => self.dim,
-        }
-    }
-
-    fn check_width(&self, width: usize) -> Result<()> {
-        if width == self.dim {
-            return Ok(());
-        }
-        let found = format!("{width}-wide features");
-        let expected = format!("{}: was it exported without the projection?", self.dim);
-        Err(Error::invalid("image encoder output", found, expected))
     }
 
     /// Another encoder on the same graph and weights, with working memory of its own, on one thread.
@@ -324,7 +304,7 @@ impl Encoder {
             #[cfg(feature = "import")]
             Engine::Tract(tracted) => tracted.run(&self.input, &mut self.output)?,
         }
-        self.check_width(self.output.len())?;
+        check_width(self.output.len(), self.dim)?;
         feature.0.clear();
         feature.0.extend_from_slice(&self.output);
         normalise(&mut feature.0)
@@ -380,10 +360,20 @@ fn engine(bundle: &Bundle, shape: &[usize; 4], threads: usize) -> Result<Engine>
                 let expected = format!("{:?}, as preprocessing makes them", &shape[1..]);
                 return Err(Error::invalid("image encoder", found, expected));
             }
+            check_width(program.dim(), bundle.dim())?;
             Ok(fused_engine(program, threads))
         }
         Some(ImageSections::Onnx(bytes)) => as_imported(&bytes, shape, bundle.dim(), threads),
     }
+}
+
+fn check_width(width: usize, dim: usize) -> Result<()> {
+    if width == dim {
+        return Ok(());
+    }
+    let found = format!("{width}-wide features");
+    let expected = format!("{dim}: was it exported without the projection?");
+    Err(Error::invalid("image encoder output", found, expected))
 }
 
 fn fused_of(graph: &[u8], weights: SectionRef) -> Result<fused::Program> {

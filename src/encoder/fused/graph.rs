@@ -8,7 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::machine::convolve::MOST_SIDE as MOST_WINDOW;
-use crate::encoder::kernels::rows::{Activation, Grid};
+use crate::encoder::kernels::rows::Activation;
 use crate::encoder::kernels::{COLUMNS, GROUP};
 use crate::error::{Error, Result};
 
@@ -92,25 +92,6 @@ pub(crate) enum Rounding {
     },
 }
 
-impl Rounding {
-    pub(crate) fn grid(self) -> Grid {
-        match self {
-            Self::Row | Self::Picture | Self::Kept => Grid::Own,
-            Self::Fixed {
-                scale,
-                zero,
-                low,
-                high,
-            } => Grid::Fixed {
-                scale,
-                zero,
-                low,
-                high,
-            },
-        }
-    }
-}
-
 /// The bytes of a value: `scale·(q − zero)`, q from `low` to `high`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Levels {
@@ -132,7 +113,8 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    fn pixels(self) -> usize {
+    /// How many there are.
+    pub(crate) fn pixels(self) -> usize {
         self.lines as usize * self.across as usize
     }
 

@@ -113,6 +113,12 @@ fn program_of(onnx: &Onnx, shape: [usize; 4]) -> Arc<Program> {
     Arc::new(Program::new(graph, SectionRef::of_bytes(&weights).unwrap()).unwrap())
 }
 
+fn on_tract(onnx: Onnx) -> Tracted {
+    let shape = SHAPE.map(Length::Fixed);
+    let plan = onnx.into_plan(&[fed(&shape)], "image_embeds", 1);
+    Tracted::new(plan.unwrap(), &SHAPE).unwrap()
+}
+
 fn run(program: &Arc<Program>, kernels: Kernels, threads: usize, pictures: &[f32]) -> Vec<f32> {
     let mut machine = Machine::new(Arc::clone(program), kernels, threads);
     let mut out = Vec::new();
@@ -161,11 +167,7 @@ fn int8_products_say_what_tract_says_of_rounded_floats() {
         let int8 = program.graph().linear_products().0;
         // The patches and the last projection's kin stay as they are: only MatMuls were rounded.
         assert!(int8 > 2 * 4, "{int8} of 8 bits");
-        let shape = SHAPE.map(Length::Fixed);
-        let plan = rounded(range)
-            .into_plan(&[fed(&shape)], "image_embeds", 1)
-            .unwrap();
-        let mut tract = Tracted::new(plan, &SHAPE).unwrap();
+        let mut tract = on_tract(rounded(range));
         for seed in 0..3 {
             let mut expected = Vec::new();
             tract.run(&picture(seed), &mut expected).unwrap();
@@ -185,9 +187,7 @@ fn int8_products_say_what_tract_says_of_rounded_floats() {
 #[test]
 fn weights_alone_of_8_bits_lose_no_residual_and_no_activation() {
     let program = program(&with_whole_weights(None));
-    let shape = SHAPE.map(Length::Fixed);
-    let plan = with_whole_weights(None).into_plan(&[fed(&shape)], "image_embeds", 1);
-    let mut tract = Tracted::new(plan.unwrap(), &SHAPE).unwrap();
+    let mut tract = on_tract(with_whole_weights(None));
     for seed in 0..3 {
         let mut expected = Vec::new();
         tract.run(&picture(seed), &mut expected).unwrap();

@@ -100,39 +100,43 @@ pub(super) fn depthwise<F: Floats>(
     to: ToBytes<'_>,
     out: &mut [Piece],
 ) {
-    let window = Window { lines, weights, to };
+    let window = Window {
+        lines,
+        weights,
+        finish: Finish::<F>::of(to, 0),
+    };
     match (side, stride) {
-        (3, 1) => window.line::<F, 3, 1>(out),
-        (3, 2) => window.line::<F, 3, 2>(out),
-        (5, 1) => window.line::<F, 5, 1>(out),
-        (5, 2) => window.line::<F, 5, 2>(out),
-        _ => window.any_line::<F>((side, stride), out),
+        (3, 1) => window.line::<3, 1>(out),
+        (3, 2) => window.line::<3, 2>(out),
+        (5, 1) => window.line::<5, 1>(out),
+        (5, 2) => window.line::<5, 2>(out),
+        _ => window.any_line((side, stride), out),
     }
 }
 
 #[derive(Clone, Copy)]
-struct Window<'a> {
+struct Window<'a, F: Floats> {
     lines: &'a [&'a [Piece]],
     weights: &'a [WholeLanes],
-    to: ToBytes<'a>,
+    finish: Finish<F>,
 }
 
-impl Window<'_> {
+impl<F: Floats> Window<'_, F> {
     #[inline(always)]
-    fn line<F: Floats, const SIDE: usize, const STRIDE: usize>(self, out: &mut [Piece]) {
+    fn line<const SIDE: usize, const STRIDE: usize>(self, out: &mut [Piece]) {
         let (fours, rest) = out.as_chunks_mut::<4>();
         let first = fours.len() * 4;
         for (n, out) in fours.iter_mut().enumerate() {
-            self.pixels::<F, SIDE, STRIDE, 4>(4 * n, out);
+            self.pixels::<SIDE, STRIDE, 4>(4 * n, out);
         }
         for (n, out) in rest.iter_mut().enumerate() {
-            self.pixels::<F, SIDE, STRIDE, 1>(first + n, std::array::from_mut(out));
+            self.pixels::<SIDE, STRIDE, 1>(first + n, std::array::from_mut(out));
         }
     }
 
     /// Some pixels side by side, so that each pixel of a line is read once for all.
     #[inline(always)]
-    fn pixels<F: Floats, const SIDE: usize, const STRIDE: usize, const COUNT: usize>(
+    fn pixels<const SIDE: usize, const STRIDE: usize, const COUNT: usize>(
         self,
         first: usize,
         out: &mut [Piece; COUNT],
@@ -151,15 +155,14 @@ impl Window<'_> {
                 }
             }
         }
-        let finish = Finish::<F>::of(self.to, 0);
         for n in 0..COUNT {
-            out[n] = finish.bytes(sums[n]);
+            out[n] = self.finish.bytes(sums[n]);
         }
     }
 
     /// Windows of any size.
     #[inline(always)]
-    fn any_line<F: Floats>(self, (side, stride): (usize, usize), out: &mut [Piece]) {
+    fn any_line(self, (side, stride): (usize, usize), out: &mut [Piece]) {
         for (x, out) in out.iter_mut().enumerate() {
             let mut sum = F::Whole::splat(0);
             for (line, weights) in self.lines.iter().zip(self.weights.chunks_exact(side)) {
@@ -167,9 +170,7 @@ impl Window<'_> {
                     sum = sum.add_product(F::Whole::of_bytes(pixel), F::Whole::load(weight));
                 }
             }
-            let mut lanes = [0; COLUMNS];
-            sum.store(&mut lanes);
-            finish_bytes::<F>(&[lanes], self.to, 0, std::slice::from_mut(out));
+            *out = self.finish.bytes(sum);
         }
     }
 }
@@ -209,21 +210,24 @@ pub(super) fn bytes_from_floats<F: Floats>(
     (low, high): (u8, u8),
     out: &mut [u8],
 ) {
-    let (scale, zero) = (F::splat(scale), F::splat(zero.into()));
-    let (low, high) = (F::splat(low.into()), F::splat(high.into()));
-    // The nearest step first, as ONNX's QuantizeLinear; then what stands for zero.
-    let of = F::splat(SHIFT);
     let (values, last) = values.as_chunks::<COLUMNS>();
     let (out, rest) = out.as_chunks_mut::<COLUMNS>();
     for (values, out) in values.iter().zip(out) {
-        let steps = F::load(values).div(scale).add(of).sub(of);
-        *out = nearest(steps.add(zero), low, high);
+        *out = on_grid::<F>(values, (scale, zero), (low, high));
     }
     let mut padded = [0.0; COLUMNS];
     padded[..last.len()].copy_from_slice(last);
-    let steps = F::load(&padded).div(scale).add(of).sub(of);
-    let piece = nearest(steps.add(zero), low, high);
+    let piece = on_grid::<F>(&padded, (scale, zero), (low, high));
     rest.copy_from_slice(&piece[..rest.len()]);
+}
+
+/// The nearest step first, as ONNX's QuantizeLinear; then what stands for zero.
+#[inline(always)]
+fn on_grid<F: Floats>(values: &Lanes, (scale, zero): (f32, u8), (low, high): (u8, u8)) -> Piece {
+    let of = F::splat(SHIFT);
+    let steps = F::load(values).div(F::splat(scale)).add(of).sub(of);
+    let (low, high) = (F::splat(low.into()), F::splat(high.into()));
+    nearest(steps.add(F::splat(zero.into())), low, high)
 }
 
 /// Products of one row of floats with a block of columns of weights in 8 bits, as sums.

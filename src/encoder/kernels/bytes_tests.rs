@@ -1,18 +1,9 @@
 //! Loops over bytes against plain arithmetic in wide numbers.
 
 use super::bytes::{ByteRows, Piece, ToBytes};
-use super::rows::{Columns, MOST, Packed};
+use super::rows::{Columns, MOST};
+use super::tests::random;
 use super::*;
-
-fn noise(seed: u64) -> impl FnMut() -> u32 {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 40) as u32
-    }
-}
 
 /// Bytes with the extremes among them.
 fn pieces_of(count: usize, next: &mut impl FnMut() -> u32) -> Vec<Piece> {
@@ -61,7 +52,7 @@ impl Facts {
 
 #[test]
 fn sums_become_the_nearest_bytes_within_bounds() {
-    let mut next = noise(1);
+    let mut next = random(1);
     let facts = Facts::of(&mut next);
     let sums: Vec<[i32; COLUMNS]> = (0..12)
         .map(|_| std::array::from_fn(|_| next() as i32 % 200_000 - 100_000))
@@ -84,7 +75,7 @@ fn sums_become_the_nearest_bytes_within_bounds() {
 
 #[test]
 fn bytes_are_packed_as_rounded_floats_are() {
-    let mut next = noise(2);
+    let mut next = random(2);
     let (blocks, total) = (3, 20);
     let given = pieces_of(blocks * total, &mut next);
     for set in Kernels::all() {
@@ -97,13 +88,7 @@ fn bytes_are_packed_as_rounded_floats_are() {
         };
         let groups = blocks * GROUPS;
         let mut bytes = vec![0; set.block_bytes(count, groups)];
-        let to = Packed {
-            bytes: &mut bytes,
-            first: 0,
-            rows: count,
-            layout: set.layout,
-            offset: set.offset,
-        };
+        let to = set.packed(&mut bytes, count);
         set.loops().pack_bytes(rows, to);
         // A tile of ones adds a row's bytes up.
         let weights = vec![1; groups * GROUP * COLUMNS];
@@ -134,7 +119,7 @@ fn bytes_are_packed_as_rounded_floats_are() {
 
 #[test]
 fn windows_of_each_channel_are_weighed_as_by_hand() {
-    let mut next = noise(3);
+    let mut next = random(3);
     for (side, stride) in [(3_usize, 1_usize), (3, 2), (5, 1), (5, 2), (7, 1), (2, 2)] {
         for width in [1_usize, 3, 4, 9, 14] {
             let facts = Facts::of(&mut next);
@@ -169,7 +154,7 @@ fn windows_of_each_channel_are_weighed_as_by_hand() {
 
 #[test]
 fn bytes_are_added_and_averaged_as_by_hand() {
-    let mut next = noise(4);
+    let mut next = random(4);
     let (a, b) = (pieces_of(9, &mut next), pieces_of(9, &mut next));
     let factors = [0.37, 0.81, -40.2];
     for set in Kernels::all() {
@@ -197,7 +182,7 @@ fn bytes_are_added_and_averaged_as_by_hand() {
 
 #[test]
 fn floats_become_bytes_as_onnx_says() {
-    let mut next = noise(5);
+    let mut next = random(5);
     for length in [1_usize, 15, 16, 50] {
         let values: Vec<f32> = (0..length).map(|_| next() as f32 / 4e6 - 2.0).collect();
         for set in Kernels::all() {
@@ -214,7 +199,7 @@ fn floats_become_bytes_as_onnx_says() {
 
 #[test]
 fn a_row_of_floats_times_bytes_is_what_wide_floats_say() {
-    let mut next = noise(6);
+    let mut next = random(6);
     for inputs in [1_usize, 4, 30, 1000] {
         let row: Vec<f32> = (0..inputs).map(|_| next() as f32 / 8e6 - 1.0).collect();
         let whole: Vec<i8> = (0..inputs * COLUMNS).map(|_| next() as i8).collect();

@@ -34,12 +34,11 @@ use std::sync::OnceLock;
 use std::time::Instant;
 
 use bytes::{Piece, ToBytes};
-
 use lanes::Lanes;
 pub(crate) use lanes::WholeLanes;
 pub(crate) use loops::Loops;
 pub(crate) use pool::Pool;
-use rows::{Activation, ToFloats};
+use rows::{Activation, Packed, ToFloats};
 
 /// Columns of a block of packed weights.
 pub(crate) const COLUMNS: usize = 16;
@@ -169,6 +168,16 @@ impl Kernels {
     /// Bytes from one block of 16 inputs to the next, where `rows` rows are packed alone.
     pub(crate) fn block_step(&self, rows: usize) -> usize {
         self.block_bytes(rows, GROUPS)
+    }
+
+    /// Where a block of `rows` rows goes that is packed in `bytes`.
+    pub(crate) fn packed<'a>(&self, bytes: &'a mut [u8], rows: usize) -> Packed<'a> {
+        Packed {
+            bytes,
+            rows,
+            layout: self.layout,
+            offset: self.offset,
+        }
     }
 
     /// Sums of products of a block of rows with a block of columns.

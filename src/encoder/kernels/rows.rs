@@ -4,10 +4,10 @@
 //! stretch of memory and threads share nothing. Sums run over 16 lanes in an order that no processor
 //! changes.
 
-pub(crate) use super::lanes::Lanes;
-use super::lanes::{Floats, Whole, WholeLanes};
 use std::f32::consts::LOG2_E;
 
+pub(crate) use super::lanes::Lanes;
+use super::lanes::{Floats, Whole, WholeLanes};
 use super::{COLUMNS, GROUP, Layout};
 
 /// Most rows that a loop takes at once.
@@ -90,20 +90,6 @@ static MASKS: [Mask; COLUMNS + 1] = {
     masks
 };
 
-/// How activations of one row become 8 bits.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Grid {
-    /// From the row's own least to its greatest value, zero included, as ONNX's DynamicQuantizeLinear.
-    Own,
-    /// `scale·(q − zero)`, q from `low` to `high`, which span 255 at most.
-    Fixed {
-        scale: f32,
-        zero: i32,
-        low: i32,
-        high: i32,
-    },
-}
-
 /// Scale and zero point of a row as it was packed, before any offset.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Scale {
@@ -113,10 +99,9 @@ pub(crate) struct Scale {
     pub(crate) sum: i32,
 }
 
-/// Where activations go: to a block of `rows` rows, from its row `first`.
+/// Where activations go: to a block of `rows` rows.
 pub(crate) struct Packed<'a> {
     pub(crate) bytes: &'a mut [u8],
-    pub(crate) first: usize,
     pub(crate) rows: usize,
     pub(crate) layout: Layout,
     pub(crate) offset: i32,
@@ -132,8 +117,31 @@ pub(crate) struct Columns<'a> {
     pub(crate) bias: &'a Lanes,
 }
 
+impl<'a> Columns<'a> {
+    /// Of block `at`, where there is one value for each column, in whole blocks.
+    pub(crate) fn block(
+        at: usize,
+        (scale, bias): (&'a [f32], &'a [f32]),
+        (sum, zero): (&'a [i32], Option<&'a [i32]>),
+    ) -> Self {
+        Self {
+            scale: &scale.as_chunks().0[at],
+            sum: &sum.as_chunks().0[at],
+            zero: zero.map(|zero| &zero.as_chunks().0[at]),
+            bias: &bias.as_chunks().0[at],
+        }
+    }
+}
+
 /// Adds shift this far and back to round to the nearest whole number, ties to even.
 pub(super) const SHIFT: f32 = 12_582_912.0;
+
+/// The nearest whole numbers, ties to even.
+#[inline(always)]
+fn nearest<F: Floats>(v: F) -> F::Whole {
+    let shifted = v.add(F::splat(SHIFT)).bits();
+    shifted.sub(F::Whole::splat(SHIFT.to_bits() as i32))
+}
 
 /// A polynomial by Horner's rule, the highest power's factor first.
 #[inline(always)]
@@ -510,7 +518,7 @@ struct Pairs;
 impl Write for Pieces {
     #[inline(always)]
     fn write<W: Whole>(to: &mut Packed<'_>, b: usize, r: usize, q: W) {
-        let at = b * to.rows + to.first + r;
+        let at = b * to.rows + r;
         if let Some(piece) = to.bytes.as_chunks_mut().0.get_mut(at) {
             *piece = q.bytes();
         }
@@ -520,7 +528,7 @@ impl Write for Pieces {
 impl Write for Shorts {
     #[inline(always)]
     fn write<W: Whole>(to: &mut Packed<'_>, b: usize, r: usize, q: W) {
-        let at = b * to.rows + to.first + r;
+        let at = b * to.rows + r;
         if let Some(piece) = to.bytes.as_chunks_mut::<32>().0.get_mut(at) {
             piece.copy_from_slice(q.shorts().map(i16::to_ne_bytes).as_flattened());
         }
@@ -530,7 +538,7 @@ impl Write for Shorts {
 impl Write for Groups {
     #[inline(always)]
     fn write<W: Whole>(to: &mut Packed<'_>, b: usize, r: usize, q: W) {
-        let at = (4 * b * to.rows + to.first + r) * 4;
+        let at = (4 * b * to.rows + r) * 4;
         put(to.bytes, q.bytes().as_chunks::<4>().0, at, to.rows * 4);
     }
 }
@@ -538,7 +546,7 @@ impl Write for Groups {
 impl Write for Pairs {
     #[inline(always)]
     fn write<W: Whole>(to: &mut Packed<'_>, b: usize, r: usize, q: W) {
-        let at = (2 * b * to.rows + to.first + r) * 8;
+        let at = (2 * b * to.rows + r) * 8;
         put(to.bytes, q.bytes().as_chunks::<8>().0, at, to.rows * 8);
     }
 }
@@ -695,7 +703,7 @@ pub(super) fn shares<F: Floats>(
     scales: &mut [Scale],
     mut to: [Packed<'_>; 2],
 ) {
-    let (shift, shift_bits) = (F::splat(SHIFT), F::Whole::splat(SHIFT.to_bits() as i32));
+    let shift = F::splat(SHIFT);
     let offset = F::Whole::splat(to[0].offset);
     let (steps, half) = (F::splat(255.0), F::splat(0.5));
     let blocks = rows.blocks();
@@ -722,11 +730,10 @@ pub(super) fn shares<F: Floats>(
                 sums[N] = sums[N].add(e);
                 // The whole part, then what it leaves.
                 let e = e.mul(steps);
-                let whole = e.sub(half).add(shift);
-                let rest = e.sub(whole.sub(shift)).mul(steps).add(shift);
-                let r = at[N];
-                to[0].write(b, r, whole.bits().sub(shift_bits).sub(offset));
-                to[1].write(b, r, rest.bits().sub(shift_bits).sub(offset));
+                let low = e.sub(half);
+                let rest = e.sub(low.add(shift).sub(shift)).mul(steps);
+                to[0].write(b, at[N], nearest(low).sub(offset));
+                to[1].write(b, at[N], nearest(rest).sub(offset));
             });
         }
         each!(|N| {
@@ -764,7 +771,6 @@ pub(super) fn pack_columns<F: Floats>(
     }
     most.mul(F::splat(1.0 / 127.0)).store(scale);
     let factor = select(F::zero().less(most), F::splat(127.0).div(most), F::zero());
-    let (shift, shift_bits) = (F::splat(SHIFT), F::Whole::splat(SHIFT.to_bits() as i32));
     let (low, high) = (F::splat(-127.0), F::splat(127.0));
     let byte = F::Whole::splat(0xff);
     let mut sum = F::Whole::splat(0);
@@ -773,8 +779,7 @@ pub(super) fn pack_columns<F: Floats>(
         // The four inputs of a group are the bytes of one whole number, the first the lowest.
         let mut group = F::Whole::splat(0);
         for row in rows.iter().rev() {
-            let v = F::load(row).mul(factor).max(low).min(high);
-            let q = v.add(shift).bits().sub(shift_bits);
+            let q = nearest(F::load(row).mul(factor).max(low).min(high));
             sum = sum.add(q);
             group = group.up::<8>().or(q.and(byte));
         }

@@ -1,18 +1,24 @@
 //! Every set against plain loops over wide numbers, at ragged sizes and extreme values.
 
 use super::rows::{
-    Activation, Columns, Grid, MOST, Moments, Normed, Packed, Rows, Scale, ToFloats, scale_of,
+    Activation, Columns, MOST, Moments, Normed, Packed, Rows, Scale, ToFloats, scale_of,
 };
 use super::*;
 
-fn noise(seed: u64) -> impl FnMut() -> f32 {
+/// Numbers of 24 bits (Marsaglia 2003).
+pub(super) fn random(seed: u64) -> impl FnMut() -> u32 {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     move || {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+        (state >> 40) as u32
     }
+}
+
+fn noise(seed: u64) -> impl FnMut() -> f32 {
+    let mut next = random(seed);
+    move || next() as f32 / (1 << 23) as f32 - 1.0
 }
 
 /// Where an input of a row lies among a block's packed activations.
@@ -259,12 +265,11 @@ fn rows_are_normed_and_rounded_alike_by_every_set_and_as_onnx_says() {
                 let mut floats = vec![0.0; count * width];
                 loops.floats(rows, norm, &mut floats);
                 let groups = width.div_ceil(GROUP);
-                // Behind a row of others.
+                // Before a row that is not written.
                 let block = count + 1;
                 let mut bytes = vec![0; set.block_bytes(block, groups)];
                 let to = Packed {
                     bytes: &mut bytes,
-                    first: 1,
                     rows: block,
                     layout: set.layout,
                     offset: set.offset,
@@ -275,7 +280,7 @@ fn rows_are_normed_and_rounded_alike_by_every_set_and_as_onnx_says() {
                     for i in 0..width {
                         let x = of_row(r, i);
                         assert!(floats[r * width + i] == x, "{set:?}");
-                        let at = place(&set, block, r + 1, i);
+                        let at = place(&set, block, r, i);
                         let q = match set.layout == Layout::Shorts {
                             true => i32::from(i16::from_ne_bytes([bytes[at], bytes[at + 1]])),
                             false if set.offset == 128 => i32::from(bytes[at] as i8),
@@ -420,7 +425,6 @@ fn shares_are_softmax_in_16_bits() {
             let mut scales = [Scale::default(); 3];
             let to = bytes.each_mut().map(|bytes| Packed {
                 bytes,
-                first: 0,
                 rows: 3,
                 layout: set.layout,
                 offset: set.offset,
@@ -488,21 +492,6 @@ fn columns_are_rounded_by_their_greatest_and_packed_as_weights() {
 
 #[test]
 fn a_fixed_grid_clamps() {
-    let grid = Grid::Fixed {
-        scale: 0.5,
-        zero: 10,
-        low: 0,
-        high: 255,
-    };
-    let Grid::Fixed {
-        scale,
-        zero,
-        low,
-        high,
-    } = grid
-    else {
-        unreachable!()
-    };
     let values = laid_out(&[0.24, 0.76, 1000.0, -1000.0]);
     let rows = Rows {
         values: &values,
@@ -514,17 +503,15 @@ fn a_fixed_grid_clamps() {
     let mut bytes = vec![0; set.block_bytes(set.rows, 1)];
     let to = Packed {
         bytes: &mut bytes,
-        first: 0,
         rows: set.rows,
         layout: Layout::Groups,
         offset: 0,
     };
     let scale = Scale {
-        scale,
-        zero,
+        scale: 0.5,
+        zero: 10,
         sum: 0,
     };
-    set.loops()
-        .quantize(rows, None, &mut [scale], (low, high), to);
+    set.loops().quantize(rows, None, &mut [scale], (0, 255), to);
     assert_eq!(bytes[..4], [10, 12, 255, 0]);
 }

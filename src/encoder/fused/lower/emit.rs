@@ -1,7 +1,7 @@
 //! The graph as it is kept: weights rounded, packed and laid out.
 
 use super::draft::{Channels, Draft, Matrix, Norm, Part, Step};
-use crate::encoder::fused::graph::{self, Form, Graph, Levels, Place, Rounding, Value, Window};
+use crate::encoder::fused::graph::{self, Form, Graph, Levels, Place, Rounding, Value};
 use crate::encoder::kernels::rows::Activation;
 use crate::encoder::kernels::{COLUMNS, pack};
 
@@ -159,35 +159,33 @@ impl Store {
             }
             Some(rounding) => {
                 let whole = Whole::of(&m.weights, m.inputs);
-                Form::Int8 {
-                    weights: self.packed(&whole, m),
-                    scales: self.columns(&whole.scales),
-                    sums: self.numbers(&whole.sums),
-                    zeros: (!whole.is_centred()).then(|| self.numbers(&whole.zeros)),
-                    rounding,
-                }
+                self.int8_form(&whole, m, rounding)
             }
         };
+        self.of_form(m, form, &m.bias)
+    }
+
+    fn int8_form(&mut self, whole: &Whole, m: &Matrix, rounding: Rounding) -> Form {
+        Form::Int8 {
+            weights: self.packed(whole, m),
+            scales: self.columns(&whole.scales),
+            sums: self.numbers(&whole.sums),
+            zeros: (!whole.is_centred()).then(|| self.numbers(&whole.zeros)),
+            rounding,
+        }
+    }
+
+    fn of_form(&mut self, m: &Matrix, form: Form, bias: &[f32]) -> graph::Matrix {
         graph::Matrix {
             inputs: m.inputs as u32,
             columns: m.columns as u32,
             form,
-            bias: self.columns(&m.bias),
+            bias: self.columns(bias),
         }
     }
 
     fn float_form(&mut self, m: &Matrix) -> Form {
-        let blocks = m.columns.div_ceil(COLUMNS);
-        let at = |b: usize, k: usize, c: usize| {
-            let column = b * COLUMNS + c;
-            if column < m.columns {
-                m.weights[column * m.inputs + k]
-            } else {
-                0.0
-            }
-        };
-        let all = (0..blocks)
-            .flat_map(|b| (0..m.inputs).flat_map(move |k| (0..COLUMNS).map(move |c| at(b, k, c))));
+        let all = blocked(m.columns, m.inputs, |c, k| m.weights[c * m.inputs + k]);
         Form::Floats {
             weights: self.floats(all),
         }
@@ -202,19 +200,8 @@ impl Store {
     ) -> Result<graph::Matrix, String> {
         let mut whole = Whole::of(&m.weights, m.inputs);
         let bias = whole.between(from, to, &m.bias)?;
-        let form = Form::Int8 {
-            weights: self.packed(&whole, m),
-            scales: self.columns(&whole.scales),
-            sums: self.numbers(&whole.sums),
-            zeros: None,
-            rounding: Rounding::Kept,
-        };
-        Ok(graph::Matrix {
-            inputs: m.inputs as u32,
-            columns: m.columns as u32,
-            form,
-            bias: self.columns(&bias),
-        })
+        let form = self.int8_form(&whole, m, Rounding::Kept);
+        Ok(self.of_form(m, form, &bias))
     }
 
     /// Weights of channels, tap by tap.
@@ -227,15 +214,8 @@ impl Store {
         let taps = channels.taps;
         let mut whole = Whole::of(&channels.weights, taps);
         let bias = whole.between(from, to, &channels.bias)?;
-        let count = channels.bias.len();
-        let blocks = count.div_ceil(COLUMNS);
-        let at = |b: usize, tap: usize, c: usize| {
-            let channel = b * COLUMNS + c;
-            let weight = (channel < count).then(|| whole.weights[channel * taps + tap]);
-            weight.unwrap_or(0) as u8
-        };
-        let all = (0..blocks)
-            .flat_map(|b| (0..taps).flat_map(move |tap| (0..COLUMNS).map(move |c| at(b, tap, c))));
+        let at = |c: usize, tap: usize| whole.weights[c * taps + tap] as u8;
+        let all = blocked(channels.bias.len(), taps, at);
         Ok([
             self.put(all),
             self.columns(&whole.scales),
@@ -261,18 +241,7 @@ impl Store {
             Step::Embed { rows, first, table } => {
                 let count = rows_of[rows] + usize::from(first);
                 let width = table.len() / count.max(1);
-                let blocks = width.div_ceil(COLUMNS);
-                let at = |b: usize, r: usize, c: usize| {
-                    let column = b * COLUMNS + c;
-                    if column < width {
-                        table[r * width + column]
-                    } else {
-                        0.0
-                    }
-                };
-                let all = (0..blocks).flat_map(|b| {
-                    (0..count).flat_map(move |r| (0..COLUMNS).map(move |c| at(b, r, c)))
-                });
+                let all = blocked(width, count, |c, r| table[r * width + c]);
                 let table = self.floats(all);
                 (
                     graph::Step::Embed {
@@ -362,10 +331,12 @@ impl Store {
                 },
                 1,
             ),
-            Step::Stem { window, levels } => (graph::Step::Stem { window, levels }, pixels(window)),
+            Step::Stem { window, levels } => {
+                (graph::Step::Stem { window, levels }, window.pixels())
+            }
             Step::Windows { rows, window } => {
                 let rows = value(rows);
-                (graph::Step::Windows { rows, window }, pixels(window))
+                (graph::Step::Windows { rows, window }, window.pixels())
             }
             Step::Depthwise {
                 rows,
@@ -382,7 +353,7 @@ impl Store {
                     bias,
                     levels,
                 };
-                (made, pixels(window))
+                (made, window.pixels())
             }
             Step::Sum { values, levels } => {
                 let [a, b] = [grid(values[0])?, grid(values[1])?];
@@ -408,8 +379,20 @@ impl Store {
     }
 }
 
-fn pixels(window: Window) -> usize {
-    window.lines as usize * window.across as usize
+/// `[block of columns][row][column]` of all that `at` gives of column and row, with nothing where no column is.
+fn blocked<T: Copy + Default>(
+    columns: usize,
+    rows: usize,
+    at: impl Fn(usize, usize) -> T,
+) -> Vec<T> {
+    let mut all = vec![T::default(); columns.next_multiple_of(COLUMNS) * rows];
+    for column in 0..columns {
+        let first = column / COLUMNS * rows * COLUMNS + column % COLUMNS;
+        for row in 0..rows {
+            all[first + row * COLUMNS] = at(column, row);
+        }
+    }
+    all
 }
 
 /// Whether a step is a product that we rounded ourselves: its attention may be rounded as well. A file that came

@@ -233,7 +233,7 @@ fn in_bytes(
         let mut scales = extents.map(scale_of);
         let size = set.block_bytes(rows, width / GROUP);
         let query = &mut packed_queries[..size];
-        loops.quantize(some, None, &mut scales, (0, 255), packed(set, query, rows));
+        loops.quantize(some, None, &mut scales, (0, 255), set.packed(query, rows));
         scales.iter_mut().for_each(|s| s.zero -= set.offset);
         let blocks_of_keys = count.div_ceil(COLUMNS);
         let parts = scores.chunks_exact_mut(rows * COLUMNS);
@@ -262,7 +262,7 @@ fn in_bytes(
             count: wanted,
         };
         let size = set.block_bytes(rows, groups);
-        let parts = shares.each_mut().map(|s| packed(set, &mut s[..size], rows));
+        let parts = shares.each_mut().map(|s| set.packed(&mut s[..size], rows));
         loops.shares(scores, scale, &mut scales, parts);
         scales.iter_mut().for_each(|s| s.zero = -set.offset);
         let finer = scales.map(|s| Scale {
@@ -292,17 +292,6 @@ fn in_bytes(
             }
             put(first, b, &out[..wanted]);
         }
-    }
-}
-
-/// A whole block of rows, in the order of `set`.
-fn packed<'a>(set: &Kernels, bytes: &'a mut [u8], rows: usize) -> Packed<'a> {
-    Packed {
-        bytes,
-        first: 0,
-        rows,
-        layout: set.layout,
-        offset: set.offset,
     }
 }
 
@@ -346,7 +335,6 @@ fn pack_keys(set: &Kernels, scratch: &mut Bytes, keys: Head<'_>) {
         // Weights lie as the activations of sixteen rows do, in bytes.
         let packed = Packed {
             bytes,
-            first: 0,
             rows: COLUMNS,
             layout: Layout::Groups,
             offset: 0,

@@ -263,14 +263,16 @@ impl Machine {
             }
             Step::Stem { window, levels } => self.stem(program, pictures, *window, *levels, out),
             Step::Windows { rows, window } => self.windows(program, *rows, *window, count, out),
-            Step::Depthwise { rows, window, .. } => {
-                self.depthwise(
-                    program,
-                    (*rows, *window),
-                    &program.graph.steps[at],
-                    count,
-                    out,
-                );
+            Step::Depthwise {
+                rows,
+                window,
+                weights,
+                scales,
+                bias,
+                levels,
+            } => {
+                let weights = ([*weights, *scales, *bias], *levels);
+                self.depthwise(program, (*rows, *window), weights, count, out);
             }
             Step::Sum {
                 values,

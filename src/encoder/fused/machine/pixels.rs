@@ -1,12 +1,12 @@
 //! Steps of bytes: windows, products that stay bytes, channels alone, sums.
 
-use super::super::graph::{Form, Levels, Matrix, Step, Value, Window};
+use super::super::graph::{Form, Levels, Matrix, Place, Value, Window};
 use super::super::program::Program;
 use super::convolve::{self, Plane, Planes};
 use super::products::{Ahead, Block};
 use super::{Machine, Scratch};
 use crate::encoder::kernels::bytes::{ByteRows, Piece, ToBytes};
-use crate::encoder::kernels::rows::{Columns, Packed};
+use crate::encoder::kernels::rows::Columns;
 use crate::encoder::kernels::{COLUMNS, GROUP, Kernels, Layout, Operands, pieces, pieces_mut};
 use crate::store;
 
@@ -95,13 +95,7 @@ impl Machine {
                     blocks: shape.blocks(),
                     count: wanted,
                 };
-                let to = Packed {
-                    bytes: &mut block[0].bytes[..size],
-                    first: 0,
-                    rows,
-                    layout: set.layout,
-                    offset: set.offset,
-                };
+                let to = set.packed(&mut block[0].bytes[..size], rows);
                 loops.pack_bytes(given, to);
             };
             self.pool
@@ -117,12 +111,7 @@ impl Machine {
         let multiply = |_: &mut Scratch, unit: usize, out: &mut [Piece]| {
             let (c, part) = (unit / tiling.parts, unit % tiling.parts);
             let to = ToBytes {
-                columns: Columns {
-                    scale: &scales.as_chunks().0[c],
-                    sum: &sums.as_chunks().0[c],
-                    zero: None,
-                    bias: &bias.as_chunks().0[c],
-                },
+                columns: Columns::block(c, (scales, bias), (sums, None)),
                 low: levels.low,
                 high: levels.high,
             };
@@ -161,29 +150,18 @@ impl Machine {
         count: usize,
         out: &mut [f32],
     ) {
-        let from = self.slots[program.slots[rows as usize]].as_slice();
-        let shape_of = program.shapes[rows as usize];
-        let Some(pixels) = shape_of.pixels else {
+        let Some(from) = Pixels::of(program, &self.slots, rows, count) else {
             return;
         };
-        let size = shape_of.rows * count;
-        let rows_out = window.lines as usize * window.across as usize;
-        let out = pieces_mut(out);
-        let side = window.side as usize;
+        let (side, pixels) = (window.side as usize, window.pixels());
         let take = |_: &mut Scratch, unit: usize, out: &mut [Piece]| {
-            let (tap, block) = (unit / shape_of.blocks(), unit % shape_of.blocks());
-            let planes = pieces(from)[block * size..][..size].chunks_exact(shape_of.rows);
-            for (plane, out) in planes.zip(out.chunks_exact_mut(rows_out)) {
-                let plane = Plane {
-                    pixels: plane,
-                    across: pixels.across,
-                    zero: pixels.zero,
-                };
+            let (tap, block) = (unit / from.blocks, unit % from.blocks);
+            for (plane, out) in from.planes(block).zip(out.chunks_exact_mut(pixels)) {
                 convolve::taps(plane, window, (tap / side, tap % side), out);
             }
         };
         self.pool
-            .chunks(&mut self.scratches, out, rows_out * count, take);
+            .chunks(&mut self.scratches, pieces_mut(out), pixels * count, take);
     }
 
     /// A convolution of each channel alone.
@@ -191,51 +169,35 @@ impl Machine {
         &mut self,
         program: &Program,
         (rows, window): (Value, Window),
-        step: &Step,
+        ([weights, scales, bias], levels): ([Place; 3], Levels),
         count: usize,
         out: &mut [f32],
     ) {
-        let Step::Depthwise {
-            weights,
-            scales,
-            bias,
-            levels,
-            ..
-        } = step
-        else {
-            return;
-        };
-        let from = self.slots[program.slots[rows as usize]].as_slice();
-        let shape_of = program.shapes[rows as usize];
-        let Some(pixels) = shape_of.pixels else {
+        let Some(from) = Pixels::of(program, &self.slots, rows, count) else {
             return;
         };
         let loops = self.kernels.loops();
-        let size = shape_of.rows * count;
-        let rows_out = window.lines as usize * window.across as usize;
         let taps = (window.side * window.side) as usize * COLUMNS;
-        let weights = store::i8s(program.part(*weights));
-        let (scales, bias) = (program.floats(*scales), program.floats(*bias));
-        let out = pieces_mut(out);
+        let weights = store::i8s(program.part(weights));
+        let (scales, bias) = (program.floats(scales), program.floats(bias));
+        let pixels = window.pixels();
         let convolve = |scratch: &mut Scratch, b: usize, out: &mut [Piece]| {
             let block = convolve::Block {
                 weights: &weights[b * taps..][..taps],
                 scale: &scales.as_chunks().0[b],
                 bias: &bias.as_chunks().0[b],
-                levels: *levels,
+                levels,
             };
-            let planes = pieces(from)[b * size..][..size].chunks_exact(shape_of.rows);
-            for (plane, out) in planes.zip(out.chunks_exact_mut(rows_out)) {
-                let plane = Plane {
-                    pixels: plane,
-                    across: pixels.across,
-                    zero: pixels.zero,
-                };
+            for (plane, out) in from.planes(b).zip(out.chunks_exact_mut(pixels)) {
                 convolve::depthwise(loops, &mut scratch.lines, plane, window, block, out);
             }
         };
-        self.pool
-            .chunks(&mut self.scratches, out, rows_out * count, convolve);
+        self.pool.chunks(
+            &mut self.scratches,
+            pieces_mut(out),
+            pixels * count,
+            convolve,
+        );
     }
 
     /// Two values of bytes added.
@@ -258,6 +220,44 @@ impl Machine {
             loops.add_bytes([a, b], factors, bounds, out);
         };
         self.pool.chunks(&mut self.scratches, out, size, add);
+    }
+}
+
+/// A value of bytes of several pictures.
+#[derive(Clone, Copy)]
+struct Pixels<'a> {
+    pieces: &'a [Piece],
+    /// Of each picture.
+    rows: usize,
+    blocks: usize,
+    count: usize,
+    across: usize,
+    zero: u8,
+}
+
+impl<'a> Pixels<'a> {
+    fn of(program: &Program, slots: &'a [Vec<f32>], value: Value, count: usize) -> Option<Self> {
+        let shape = program.shapes[value as usize];
+        let pixels = shape.pixels?;
+        Some(Self {
+            pieces: pieces(&slots[program.slots[value as usize]]),
+            rows: shape.rows,
+            blocks: shape.blocks(),
+            count,
+            across: pixels.across,
+            zero: pixels.zero,
+        })
+    }
+
+    /// A block of channels, picture by picture.
+    fn planes(self, block: usize) -> impl Iterator<Item = Plane<'a>> {
+        let size = self.rows * self.count;
+        let planes = self.pieces[block * size..][..size].chunks_exact(self.rows);
+        planes.map(move |pixels| Plane {
+            pixels,
+            across: self.across,
+            zero: self.zero,
+        })
     }
 }
 

@@ -5,8 +5,7 @@ use super::super::program::Program;
 use super::view::{View, lanes};
 use super::{Machine, Scratch};
 use crate::encoder::kernels::rows::{
-    Activation, Columns, Grid, Lanes, MOST, Moments, Normed, Packed, Rows, Scale, ToFloats,
-    scale_of,
+    Activation, Columns, Lanes, MOST, Moments, Normed, Rows, Scale, ToFloats, scale_of,
 };
 use crate::encoder::kernels::{COLUMNS, FloatTile, GROUP, Operands};
 use crate::store;
@@ -134,33 +133,26 @@ impl Machine {
             };
             let width = set.block_bytes(rows, groups);
             block.bytes.resize(width, 0);
-            let (scales, bounds) = match (rounding.grid(), rounding) {
-                (
-                    Grid::Fixed {
-                        scale,
-                        zero,
-                        low,
-                        high,
-                    },
-                    _,
-                ) => {
+            let (scales, bounds) = match rounding {
+                Rounding::Fixed {
+                    scale,
+                    zero,
+                    low,
+                    high,
+                } => {
                     let sum = 0;
                     ([Scale { scale, zero, sum }; MOST], (low, high))
                 }
-                (Grid::Own, Rounding::Picture) => {
+                Rounding::Picture => {
                     let of = |r: usize| extents[(first + r).min(total - 1) / from.shape.rows];
                     (std::array::from_fn(|r| scale_of(of(r))), (0, 255))
                 }
-                _ => (extents_of(some, norm.as_ref()).map(scale_of), (0, 255)),
+                Rounding::Row | Rounding::Kept => {
+                    (extents_of(some, norm.as_ref()).map(scale_of), (0, 255))
+                }
             };
             block.scales = scales;
-            let to = Packed {
-                bytes: &mut block.bytes[..width],
-                first: 0,
-                rows,
-                layout: set.layout,
-                offset: set.offset,
-            };
+            let to = set.packed(&mut block.bytes[..width], rows);
             loops.quantize(some, norm.as_ref(), &mut block.scales, bounds, to);
             for scale in &mut block.scales {
                 scale.zero -= set.offset;
@@ -207,17 +199,7 @@ impl Machine {
                         let first = (c + threads) * width;
                         let mut ahead = Ahead::of(weights, first, width, blocks.len(), next);
                         let weights = &weights[c * width..][..width];
-                        let of = |all: &'_ [f32]| -> Lanes {
-                            *all[c * COLUMNS..].first_chunk().expect("checked")
-                        };
-                        let (scale, bias) = (of(scales), of(bias));
-                        let sum = sums[c * COLUMNS..].first_chunk().expect("checked");
-                        let columns = Columns {
-                            scale: &scale,
-                            sum,
-                            zero: zeros.and_then(|z| z[c * COLUMNS..].first_chunk()),
-                            bias: &bias,
-                        };
+                        let columns = Columns::block(c, (scales, bias), (sums, zeros));
                         for (b, block) in blocks.iter().enumerate() {
                             let (first, rows) = set.block(b, total);
                             let of = Operands {
